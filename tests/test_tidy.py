@@ -62,6 +62,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "delivery",
             "alerting",
             "announcements",
+            "erasing_again",
             "legal_holds",
             "removal",
             "removal_parts",

@@ -310,9 +310,9 @@ class _Run:
         began = time.monotonic()
         while not await is_over():
             if self._request.waits_for is None and time.monotonic() - began > _PATIENCE_S:
-                self._waiting.add(self._definition.id)
                 _log.warning("removal_waits", tenant=self._tenant, request=self._definition.id, reason=reason)
                 await self._save(waits_for=reason)
+                self._waiting.add(self._definition.id)
             await asyncio.sleep(_POLL_S)
         if self._request.waits_for is not None:
             await self._save(waits_for=None)

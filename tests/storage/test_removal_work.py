@@ -42,7 +42,7 @@ def later() -> int:
     return time.time_ns() // 1_000 + 400 * DAY
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """An empty store of each kind."""
     opened = await KINDS[request.param].open(tmp_path, monkeypatch, Limits())
@@ -84,7 +84,8 @@ async def done(store: Any, request_id: str) -> RemovalRequest:
     return request_of(definition)
 
 
-async def erased(store: Any, **fields: Any) -> RemovalRequest:
+async def done_by(store: Any, **fields: Any) -> RemovalRequest:
+    """An erasure that is finished."""
     return await done(store, await asked(store, **fields))
 
 
@@ -156,7 +157,7 @@ holds_are_ignored = replaced(legal_holds, "hold_of", nothing_is_held, "holds_are
 async def test_an_erasure_is_announced_and_takes_the_payloads(store: Any) -> None:
     """The payloads of the matching events go; the announcement names exactly these positions, and no actor."""
     await filled(store)
-    request = await erased(store, query=MALLORY)
+    request = await done_by(store, query=MALLORY)
     assert await kept(store) == [1, 2, 3, 4, 5, 6]
     assert await with_payload(store) == [1, 3, 5]
     assert await announced(store) == [[2, 4, 6]]
@@ -172,9 +173,9 @@ async def test_an_erasure_is_announced_and_takes_the_payloads(store: Any) -> Non
 async def test_an_erasure_names_events_by_their_ids(store: Any) -> None:
     """What is erased already is announced no second time, and an unknown id is passed over."""
     await filled(store)
-    request = await erased(store, event_ids=(uuid(1), uuid(5), uuid(99)))
+    request = await done_by(store, event_ids=(uuid(1), uuid(5), uuid(99)))
     assert (await with_payload(store), request.payloads) == ([2, 3, 4, 6], 2)
-    again = await erased(store, event_ids=(uuid(1), uuid(2)))
+    again = await done_by(store, event_ids=(uuid(1), uuid(2)))
     assert (await announced(store), again.payloads) == ([[1, 5], [2]], 1)
 
 
@@ -192,7 +193,7 @@ async def test_what_is_held_is_not_erased(store: Any) -> None:
     """By any filter; the request says how many there were."""
     await filled(store)
     await hold(store, Query(correlation_ids=("flow 4",)))
-    request = await erased(store, query=MALLORY)
+    request = await done_by(store, query=MALLORY)
     assert await with_payload(store) == [1, 3, 4, 5]
     assert (await announced(store), request.payloads, request.held) == ([[2, 6]], 2, 1)
 
@@ -200,8 +201,8 @@ async def test_what_is_held_is_not_erased(store: Any) -> None:
 async def test_announcements_are_not_erased(store: Any) -> None:
     """Nor removed, by whatever asks for them."""
     await filled(store)
-    await erased(store, query=MALLORY)
-    await erased(store, query=Query(actors=("/".join(BY),)))
+    await done_by(store, query=MALLORY)
+    await done_by(store, query=Query(actors=("/".join(BY),)))
     await retained(store)
     assert await kept(store) == []
     assert len(await announced(store)) == 2
@@ -226,7 +227,7 @@ async def test_a_hold_between_announcement_and_removal_is_respected(
 
     monkeypatch.setattr(store.removals, method, slow)
     if kind == "erasure":
-        request = await erased(store, query=MALLORY)
+        request = await done_by(store, query=MALLORY)
         assert await with_payload(store) == [1, 3, 4, 5]
         assert (request.payloads, request.held) == (2, 1)
     else:
@@ -352,14 +353,14 @@ async def test_it_is_done_only_when_the_store_has_overwritten_it(store: Any, mon
         return answers.pop(0)
 
     monkeypatch.setattr(store.removals, "scrub", scrub)
-    assert (await erased(store, query=MALLORY)).payloads == 3
+    assert (await done_by(store, query=MALLORY)).payloads == 3
     assert answers == []
 
 
 async def test_the_name_of_an_actor_is_replaced(store: Any) -> None:
     """In every event that it has, after an announcement of its own; the pseudonym is known once it is done."""
     await filled(store)
-    request = await erased(store, query=MALLORY, pseudonym="erased-1")
+    request = await done_by(store, query=MALLORY, pseudonym="erased-1")
     assert [event.actor_id for event in await events(store)] == ["ada", "erased-1"] * 3
     assert (request.renamed, request.pseudonym) == (3, "erased-1")
     assert await announced(store) == [[2, 4, 6], []]
@@ -372,7 +373,7 @@ async def test_the_name_of_an_actor_stays_while_one_of_its_events_is_held(store:
     """A hold keeps who did it too."""
     await filled(store)
     await hold(store, Query(correlation_ids=("flow 4",)))
-    request = await erased(store, query=MALLORY, pseudonym="erased-1")
+    request = await done_by(store, query=MALLORY, pseudonym="erased-1")
     assert {event.actor_id for event in await events(store)} == {"ada", "mallory"}
     assert request.renamed is None
 

@@ -18,6 +18,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import NameCache, head_draft
 from whence.storage.sqlite.connection import connect
 from whence.storage.sqlite.credentials import Write
+from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.purge import forget_content, purge_events
 from whence.storage.sqlite.rows import head_row, key_of, number_of
 
@@ -42,6 +43,7 @@ class SQLiteRemovals:
         self._write = write
         self._names = names
         self._serving = serving
+        self._ledger = ErasureLedger(path)
 
     async def erase_payloads(
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
@@ -49,7 +51,7 @@ class SQLiteRemovals:
         """Erase payloads, with their salts and with what webhooks answered to them."""
 
         def erase(connection: apsw.Connection, head: HeadDraft) -> int:
-            return _erase_payloads(connection, head, positions, erased_at)
+            return self._erase_payloads(connection, head, positions, erased_at)
 
         return await self._remove(tenant, erase, holds)
 
@@ -69,6 +71,9 @@ class SQLiteRemovals:
             name, key = _stored_actor(connection, head.tenant_no, type_, spellings(id_))
             if key is None or _stored_actor(connection, head.tenant_no, type_, [new_id])[1] is not None:
                 return 0
+            row: Any = connection.execute(_SQL["event_of_actor"], (head.tenant_no, number_of(key))).fetchone()
+            if row is not None:
+                self._note(tenant, [(number_of(row[0]), row[1])], new_id)
             connection.execute(_SQL["erase_actor"], (new_id, erased_at, key))
             self._names.forget([(head.tenant_no, name, type_)])
             connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
@@ -76,6 +81,37 @@ class SQLiteRemovals:
             return events
 
         return await self._remove(tenant, erase)
+
+    def _erase_payloads(
+        self, connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int
+    ) -> int:
+        """Erase the payloads at these positions, and return how many there were. Raises Unsound where a salt is
+        missing."""
+        lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
+        erased: list[tuple[int, bytes]] = []
+        for position in positions:
+            key = key_of(head.tenant_no, position)
+            row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
+            if row is None or row[0] in lasting:
+                continue
+            _, salt, payload, leaf = row
+            if salt is None:
+                raise Unsound(f"{head.tenant}, position {position}: the salt of the payload is missing.")
+            connection.execute(_SQL["erase_payload"], (key, hash_payload(salt, payload), erased_at))
+            head.payload_bytes -= len(payload)
+            erased.append((position, leaf))
+        forget_content(connection, head.tenant_no, positions)
+        if erased:
+            self._note(head.tenant, erased)
+            connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
+        return len(erased)
+
+    def _note(self, tenant: str, events: Sequence[tuple[int, bytes]], new_id: str | None = None) -> None:
+        """Note in the ledger what is about to be erased. Raises Unavailable when that fails: then nothing is erased."""
+        try:
+            self._ledger.add(tenant, events, new_id)
+        except OSError as error:
+            raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
 
     async def settle(self, tenant: str) -> None:
         """Wait for the requests that the writer has: it takes one after the other."""
@@ -113,27 +149,6 @@ class SQLiteRemovals:
         if isinstance(done, HoldsChanged):
             raise done
         return done
-
-
-def _erase_payloads(connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int) -> int:
-    """Erase the payloads at these positions, and return how many there were. Raises Unsound for one without a salt."""
-    lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
-    erased = 0
-    for position in positions:
-        key = key_of(head.tenant_no, position)
-        row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
-        if row is None or row[0] in lasting:
-            continue
-        _, salt, payload = row
-        if salt is None:
-            raise Unsound(f"{head.tenant}, position {position}: the salt of the payload is missing.")
-        connection.execute(_SQL["erase_payload"], (key, hash_payload(salt, payload), erased_at))
-        head.payload_bytes -= len(payload)
-        erased += 1
-    forget_content(connection, head.tenant_no, positions)
-    if erased:
-        connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
-    return erased
 
 
 def _stored_actor(
