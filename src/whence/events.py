@@ -318,7 +318,8 @@ class Keyset(msgspec.Struct, frozen=True):
 
 class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which part of a listing. `as_of` limits it to positions up to that one. With `after` the page continues there,
-    and `offset` is only repeated in the answer, as the number of events before this page.
+    and `offset` is only repeated in the answer, as the number of events before this page. It was counted under
+    `removal_epoch`; after a removal it is counted again.
     """
 
     limit: int = 100
@@ -326,16 +327,19 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     ascending: bool = False
     as_of: int | None = None
     after: Keyset | None = None
+    removal_epoch: int = 0
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of a listing. `total` counts all matches in the page's own snapshot; `as_of` is its last position."""
+    """One page of a listing. `total` counts all matches in the page's own snapshot; `as_of` is its last position, and
+    `removal_epoch` says which removals came before it."""
 
     events: list[Event]
     total: int
     limit: int
     offset: int
     as_of: int
+    removal_epoch: int = 0
 
     @property
     def has_next(self) -> bool:

@@ -83,13 +83,15 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowPage(msgspec.Struct, frozen=True, kw_only=True):
-    """One page of flows, the latest activity first. `total` counts all that match, `size` is that of the log."""
+    """One page of flows, the latest activity first. `total` counts all that match, `size` is that of the log, and
+    `removal_epoch` says which removals came before the page."""
 
     flows: list[Flow]
     total: int
     limit: int
     offset: int
     size: int
+    removal_epoch: int = 0
 
     @property
     def has_next(self) -> bool:
@@ -146,6 +148,7 @@ def flow_page(
     request: PageRequest,
     total: int,
     size: int,
+    removal_epoch: int = 0,
 ) -> FlowPage:
     """A page from what a store found: number, correlation id, events, failures, first and last time of each flow; the
     summaries of the flows, and the roots by their names."""
@@ -163,7 +166,9 @@ def flow_page(
         )
         for (number, correlation_id, events, failures, first_at, last_at), summary in zip(rows, summaries, strict=True)
     ]
-    return FlowPage(flows=flows, total=total, limit=request.limit, offset=request.offset, size=size)
+    return FlowPage(
+        flows=flows, total=total, limit=request.limit, offset=request.offset, size=size, removal_epoch=removal_epoch
+    )
 
 
 def days_of(since: int | None, until: int | None) -> tuple[int | None, int | None]:

@@ -35,6 +35,10 @@ class RecentlyUsed(Generic[Key, Value]):
             self.put(key, *found)
         return found[0]
 
+    def clear(self) -> None:
+        """Forget every value."""
+        self._young, self._old, self._size = {}, {}, 0
+
     def put(self, key: Key, value: Value, size: int) -> None:
         """Add a value. One that is larger than a generation is left out."""
         if size > self._half:

@@ -13,7 +13,9 @@ from tests.storage.test_copy import KINDS, TENANT, alter, log, opened
 from whence import integrity
 from whence.copying import copy_log
 from whence.errors import Conflict, Unavailable
+from whence.events import EVENT_LOG
 from whence.storage import Write, sequencing, verify_store
+from whence.storage.removals import PAYLOAD_ERASED
 from whence.wire.payload import same_json
 
 ERASED = 3
@@ -21,12 +23,17 @@ ERASED = 3
 
 SENT = new(ERASED, payload=b'{"name":"Ada"}')
 
+ANNOUNCED = new(
+    5, event_type=PAYLOAD_ERASED, resource_type=EVENT_LOG, payload=b'{"ranges":[[%d,%d]]}' % (ERASED, ERASED)
+)
+"""The event that says which payload is erased."""
+
 
 @pytest.fixture(params=KINDS)
 async def store(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> AsyncIterator[Any]:
     """A store that imported five events, one of them with an erased payload."""
     source, target = [await opened(request.param, tmp_path) for _ in range(2)]
-    await add(source, new(1), new(2), SENT, new(4), new(5))
+    await add(source, new(1), new(2), SENT, new(4), ANNOUNCED)
     [hashed] = await source.read_log(TENANT, ERASED - 1, 1)
     digest = hashed.payload_hash.hex()
     await alter(

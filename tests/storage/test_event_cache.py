@@ -13,6 +13,7 @@ from whence.recent import RecentlyUsed
 from whence.storage import create_store
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.event_cache import EventCache
+from whence.wire import event as wire_event
 from whence.wire.event import encode_page
 
 SECRET = b'{"name":"Ada Lovelace"}'
@@ -49,6 +50,16 @@ def whatever_the_epoch(self: EventCache, key: int, removal_epoch: int) -> Event 
 
 
 @catches(replaced(EventCache, "find", whatever_the_epoch, "the_epoch_is_ignored"))
+async def test_a_reader_of_an_older_state_brings_nothing_back(store: SQLiteStore) -> None:
+    """What it adds after a removal is found by nobody who reads the newer state."""
+    cache, [event, *_] = EventCache(), (await page_of(store)).events
+    cache.see_epoch(1, 1)
+    cache.add(1, 0, event)
+    assert cache.find(1, 0) is event
+    assert cache.find(1, 1) is None
+
+
+@catches(replaced(EventCache, "see_epoch", lambda *_: None, "nothing_is_forgotten"))
 async def test_an_erasure_by_another_process_is_seen_at_once(store: SQLiteStore, tmp_path: Path) -> None:
     """The next page is without the payload, though its event was in memory."""
     assert SECRET in encode_page(await page_of(store), shared=True)
@@ -57,6 +68,8 @@ async def test_an_erasure_by_another_process_is_seen_at_once(store: SQLiteStore,
     after = await page_of(store)
     assert [event.payload for event in after.events] == [None, None, None]
     assert SECRET not in encode_page(after, shared=True)
+    young = [store._events._events._young, wire_event._encoded._young]
+    assert not [kept for each in young for kept, _ in each.values() if SECRET in repr(kept).encode()]
 
 
 def by_position(self: EventCache, key: int, removal_epoch: int) -> Event | None:

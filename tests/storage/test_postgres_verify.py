@@ -9,9 +9,10 @@ from tests.contract.made import NOON, add, new, uuid
 from tests.databases import copied_database, empty_database, execute, fresh_database
 from whence import rollups
 from whence.errors import StoreRefused, Unavailable
-from whence.events import NewEvent
+from whence.events import EVENT_LOG, NewEvent
 from whence.storage import create_store, sequencing, verification, verify_store
 from whence.storage.postgres import replication, verify
+from whence.storage.removals import PAYLOAD_ERASED
 
 
 def _event(number: int) -> NewEvent:
@@ -132,7 +133,12 @@ async def test_events_of_no_tenant_are_found(url: str) -> None:
 
 
 async def test_an_erased_payload_is_no_finding(url: str) -> None:
-    """When payload and salt are erased, the stored hash of the payload still proves the event."""
+    """When payload and salt are erased, the stored hash of the payload still proves the event. An event has to say that
+    it was erased."""
+    store = create_store(url)
+    said = {"event_type": PAYLOAD_ERASED, "resource_type": EVENT_LOG}
+    await add(store, new(2_000, **said, payload=b'{"ranges":[[4,4]]}'), tenant="t")
+    await store.close()
     erase = (
         "UPDATE whence.event SET payload_hash = sha256(salt || payload), payload = NULL, salt = NULL "
         f"WHERE position = 4 AND {T}"

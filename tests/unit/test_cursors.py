@@ -22,7 +22,7 @@ from whence.wire.times import TIME_MAX_US, TIME_MIN_US
 
 DAY = 86_400_000_000
 ASKED = "event_type=a.b&event_type=c.*&actor_id=x&from=-7d&to=2026-01-02"
-LAYOUT = struct.Struct(">BBqqqqqq")
+LAYOUT = struct.Struct(">BBqqqqqqqx")
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -109,7 +109,7 @@ def test_every_place_survives(as_of: int, occurred_at: int, offset: int, below: 
     made = cursor(
         read(route=route, sent=""), as_of=as_of, occurred_at=occurred_at, offset=offset, total=2**64, position=position
     )
-    assert len(made) == 88
+    assert len(made) == 100
     request = read(f"cursor={made}", route=route).page
     assert (request.as_of, request.offset, request.after) == (as_of, offset + 2, Keyset(occurred_at, position))
 
@@ -237,11 +237,11 @@ def test_every_flipped_bit_is_found() -> None:
         lambda made: "%2B" + made[1:],
         lambda made: "/" + made[1:],
         lambda made: made + "%0A",
-        lambda made: "A" * 88,
+        lambda made: "A" * 100,
         lambda made: made.swapcase(),
         lambda made: made * 2,
         lambda made: "x" * 100_000,
-        lambda made: "%D9%A0" * 88,
+        lambda made: "%D9%A0" * 100,
     ],
 )
 def test_what_is_no_cursor_is_refused(spoil: Any) -> None:
@@ -252,7 +252,7 @@ def test_what_is_no_cursor_is_refused(spoil: Any) -> None:
 def forged(**changes: int) -> str:
     """A cursor as another release might seal it."""
     sound = {
-        "version": 1,
+        "version": 2,
         "flags": 3,
         "as_of": 60,
         "occurred_at": NOW,
@@ -260,12 +260,13 @@ def forged(**changes: int) -> str:
         "offset": 2,
         "since": NOW - 7 * DAY,
         "until": NOW,
+        "removal_epoch": 4,
     }
     packed = LAYOUT.pack(*(sound | changes).values())
     return SEALER.seal(packed, read().cursor_seed)
 
 
-SOUND = LAYOUT.pack(1, 3, 60, NOW, 40, 2, NOW - 7 * DAY, NOW)
+SOUND = LAYOUT.pack(2, 3, 60, NOW, 40, 2, NOW - 7 * DAY, NOW, 4)
 
 
 def credulous(sealer: Sealer, text: str, seed: bytes) -> Any:
@@ -273,8 +274,8 @@ def credulous(sealer: Sealer, text: str, seed: bytes) -> Any:
     packed = sealer.open(text, seed)
     if packed is None:
         return None
-    _, _, as_of, occurred_at, position, offset, since, until = LAYOUT.unpack(packed)
-    return Cursor(as_of, Keyset(occurred_at, position), offset, since, until)
+    _, _, as_of, occurred_at, position, offset, since, until, removal_epoch = LAYOUT.unpack(packed)
+    return Cursor(as_of, Keyset(occurred_at, position), offset, since, until, removal_epoch)
 
 
 @catches(replaced(wire, "open_cursor", credulous, "forged_numbers_are_believed"))
@@ -282,7 +283,15 @@ def test_forged_numbers_are_looked_at() -> None:
     """A forged cursor reads nothing beyond its credential, and numbers that a store cannot handle are refused."""
     assert read(f"{ASKED}&cursor={forged()}").page.after == Keyset(NOW, 40)
     for changes in (
-        *({"version": 0}, {"version": 2}, {"position": 0}, {"position": -1}, {"position": 61}, {"as_of": 39}),
+        *(
+            {"version": 0},
+            {"version": 3},
+            {"removal_epoch": -1},
+            {"position": 0},
+            {"position": -1},
+            {"position": 61},
+            {"as_of": 39},
+        ),
         *({"as_of": 0}, {"as_of": INT_MIN}, {"offset": 0}, {"offset": -1}, {"offset": INT_MIN}),
         *({name: value} for name in ("occurred_at", "since", "until") for value in (INT_MIN, INT_MAX)),
         *({name: TIME_MIN_US - 1} for name in ("occurred_at", "since", "until")),

@@ -60,7 +60,7 @@ SAMPLES: dict[type[msgspec.Struct], dict[str, Any]] = {
         "kinds_or_resources": ((1,), (1,)),
     },
     FlowQuery: {"since": 1, "until": 2, "failed": True},
-    PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1)},
+    PageRequest: {"limit": 7, "offset": 7, "ascending": True, "as_of": 7, "after": Keyset(1, 1), "removal_epoch": 7},
 }
 """A value for every field that is not its default."""
 
@@ -195,13 +195,13 @@ GUARDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any], bool], set[str], s
     "a page of flows": (
         PageRequest,
         accepts(lambda request: process_map.require_flow_request(FlowQuery(), request)),
-        {"limit", "offset", "after"},
+        {"limit", "offset", "after", "removal_epoch"},
         {"ascending", "as_of"},
     ),
     "a page of events": (
         PageRequest,
         accepts(resolve.require_list_request),
-        {"limit", "offset", "ascending", "as_of", "after"},
+        {"limit", "offset", "ascending", "as_of", "after", "removal_epoch"},
         set(),
     ),
 }

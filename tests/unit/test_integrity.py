@@ -92,22 +92,24 @@ def test_any_text_is_escaped_as_in_rfc_8785(text: str) -> None:
 @catches(replaced(integrity, "format_time_fixed", lambda us: "2026-01-02T03:04:05Z", "times_are_left_out"))
 def test_every_field_is_in_the_leaf() -> None:
     """A change of any field changes the envelope. The position is the index of the leaf, the payload is in
-    payloadHash."""
+    payloadHash, also once it is erased."""
     others: dict[str, Any] = {
-        name: "x" for name in Event.__struct_fields__ if isinstance(getattr(EVENT, name), str | None)
+        name: "x"
+        for name in Event.__struct_fields__
+        if name != "erased_at" and isinstance(getattr(EVENT, name), str | None)
     }
     others |= {"occurred_at": EVENT.occurred_at + 1, "recorded_at": EVENT.recorded_at + 1}
     found = [changed(**{name: value}) for name, value in others.items()] + [integrity.envelope_v1(EVENT, "0" * 64)]
     assert len({*found, changed()}) == len(others) + 2
-    assert others.keys() == set(Event.__struct_fields__) - {"position", "payload"}
-    assert changed(position=2, payload=b"{}") == changed()
+    assert others.keys() == set(Event.__struct_fields__) - {"position", "payload", "erased_at"}
+    assert changed(position=2, payload=b"{}", erased_at=1) == changed()
 
 
 def test_every_version_names_what_it_hashes() -> None:
-    """The newest version hashes every field of an event."""
+    """The newest version hashes every field of an event, but for its place and its payload."""
     assert integrity.ENVELOPE_FIELDS.keys() == integrity.ENVELOPES.keys()
     newest = integrity.ENVELOPE_FIELDS[integrity.ENVELOPE_VERSION]
-    assert newest == set(Event.__struct_fields__) - {"position", "payload"}
+    assert newest == set(Event.__struct_fields__) - {"position", "payload", "erased_at"}
 
 
 def test_a_field_that_a_version_does_not_hash_is_refused() -> None:

@@ -53,6 +53,7 @@ PAGE_PARAMETERS: dict[str, tuple[str, str]] = {
     "ascending": ("order", "asc"),
     "as_of": ("as_of", "7"),
     "after": ("cursor", ""),
+    "removal_epoch": ("cursor", ""),
 }
 
 FLOW_PARAMETERS: dict[str, tuple[str, str]] = {
@@ -97,7 +98,10 @@ CURSOR_QUERY = {
     "since": "bound, and carried as resolved",
     "until": "bound, and carried as resolved",
 }
-CURSOR_PAGE = {"limit": "free", "offset": "carried", "ascending": "bound", "as_of": "carried", "after": "carried"}
+CURSOR_PAGE = {
+    **{"limit": "free", "offset": "carried", "ascending": "bound", "as_of": "carried", "after": "carried"},
+    "removal_epoch": "carried",
+}
 CURSOR_FLOWS = {
     "failed": "bound",
     "since": "bound, and carried as resolved",
@@ -269,10 +273,10 @@ def test_a_new_field_is_bound_by_itself() -> None:
 def test_a_cursor_carries_what_is_declared() -> None:
     """The page that continues takes these fields from the cursor, and the rest from its own request."""
     first = read("from=-7d&to=2026-01-01")
-    page = Page(events=[stored(40)], total=50, limit=1, offset=10, as_of=60)
+    page = Page(events=[stored(40)], total=50, limit=1, offset=10, as_of=60, removal_epoch=4)
     cursor = next_cursor(SEALER, first.cursor_seed, first.query, page)
     second = read(f"from=-7d&to=2026-01-01&limit=3&cursor={cursor}")
-    carried = {"offset": 11, "as_of": 60, "after": Keyset(NOW, 40)}
+    carried = {"offset": 11, "as_of": 60, "after": Keyset(NOW, 40), "removal_epoch": 4}
     assert {name for name, treatment in CURSOR_PAGE.items() if treatment == "carried"} == carried.keys()
     assert {name: getattr(second.page, name) for name in carried} == carried
     assert second.page.limit == 3

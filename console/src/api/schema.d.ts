@@ -1169,6 +1169,7 @@ export interface components {
             actorType: components["schemas"]["ActorType"];
             causationId: string | null;
             correlationId: string;
+            erasedAt?: string | null;
             eventType: string;
             id: string;
             /** Format: date-time */
@@ -1176,7 +1177,7 @@ export interface components {
             outcome?: string;
             payload: {
                 [key: string]: unknown;
-            };
+            } | null;
             position?: number | null;
             /** Format: date-time */
             recordedAt?: string;
@@ -1529,6 +1530,7 @@ export interface components {
             actorType: components["schemas"]["ActorType"];
             causationId: string | null;
             correlationId: string | null;
+            erasedAt?: string | null;
             eventType: string;
             id: string;
             /** Format: date-time */
@@ -1536,7 +1538,7 @@ export interface components {
             outcome?: string;
             payload: {
                 [key: string]: unknown;
-            };
+            } | null;
             position?: number | null;
             /** Format: date-time */
             recordedAt?: string;

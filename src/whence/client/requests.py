@@ -85,7 +85,7 @@ Time = str | dt.datetime | None
 """RFC 3339, a date, relative to now like "-15m", or a datetime with an offset."""
 
 Include = str | Sequence[str] | None
-"""Members to add: position, recordedAt, outcome. Several are joined by commas, or given as a sequence."""
+"""Members to add: position, recordedAt, outcome, erasedAt. Several are joined by commas, or given as a sequence."""
 
 
 class TimeFilters(TypedDict, total=False):

@@ -15,7 +15,7 @@ __all__ = ["COUNTS_MAX", "flow_conditions", "map_from", "require_flow_request"]
 _FLOW_QUERY_FIELDS = frozenset({"since", "until", "failed"})
 """Fields of `FlowQuery` that a page of flows supports."""
 
-_FLOW_PAGE_FIELDS = frozenset({"limit", "offset", "after"})
+_FLOW_PAGE_FIELDS = frozenset({"limit", "offset", "after", "removal_epoch"})
 """Fields of `PageRequest` that a page of flows supports."""
 
 COUNTS_MAX = 4_000_000

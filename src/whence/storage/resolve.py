@@ -83,7 +83,7 @@ _NO_NUMBER = 0
 """The number of no actor and no flow. Where a viewer does not see all events, it stands for names that do not exist, so
 that they take the same statements as names that only hidden events have."""
 
-_LIST_FIELDS = frozenset({"limit", "offset", "ascending", "as_of", "after"})
+_LIST_FIELDS = frozenset({"limit", "offset", "ascending", "as_of", "after", "removal_epoch"})
 """Fields of `PageRequest` that a page of events supports."""
 
 

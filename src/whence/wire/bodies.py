@@ -37,6 +37,13 @@ __all__ = [
 ]
 
 _Payload = Annotated[Raw, msgspec.Meta(extra_json_schema={"type": "object", "additionalProperties": True})]
+_StoredPayload = Annotated[
+    Raw,
+    msgspec.Meta(
+        description="Null once the payload was erased.",
+        extra_json_schema={"type": ["object", "null"], "additionalProperties": True},
+    ),
+]
 TimeText = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 """A time as text, RFC 3339."""
 
@@ -47,18 +54,20 @@ class WireBody(msgspec.Struct, rename="camel", frozen=True):
 
 
 class EventBody(WireBody, frozen=True, kw_only=True, gc=False):
-    """A stored event. `outcome`, `position` and `recordedAt` are there when `include` names them. `position` is null
-    for a credential that may not read every event, since positions count the hidden ones too."""
+    """A stored event. `outcome`, `position`, `recordedAt` and `erasedAt` are there when `include` names them.
+    `position` is null for a credential that may not read every event, since positions count the hidden ones too.
+    `payload` is null once it was erased, at `erasedAt`, which is null before."""
 
     actor_id: str
     actor_type: str
     causation_id: str | None
     correlation_id: str
+    erased_at: TimeText | UnsetType | None = UNSET
     event_type: str
     id: str
     occurred_at: TimeText
     outcome: str | UnsetType = UNSET
-    raw_payload: _Payload = msgspec.field(name="payload")
+    raw_payload: _StoredPayload = msgspec.field(name="payload")
     position: int | UnsetType | None = UNSET
     recorded_at: TimeText | UnsetType = UNSET
     resource_id: str

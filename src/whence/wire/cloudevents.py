@@ -348,8 +348,7 @@ def encode_structured(event: Event, *, position: int | None = None) -> bytes:
     An event that came as a CloudEvent has its source and its other attributes again. The source of another one is its
     tenant. `position` becomes the attribute `sequence`.
     """
-    data = b"{}" if event.payload is None else event.payload
-    kept, data = _taken_apart(data)
+    kept, data = ({}, b"null") if event.payload is None else _taken_apart(event.payload)
     attributes: dict[str, object] = {
         "specversion": "1.0",
         "id": event.id,

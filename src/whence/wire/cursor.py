@@ -26,20 +26,22 @@ __all__ = [
     "open_cursor",
 ]
 
-_VERSION = 1
+_VERSION = 2
 _HAS_SINCE, _HAS_UNTIL = 1, 2
-_LAYOUT = struct.Struct(">BBqqqqqq")  # version, flags, as_of, time, number, offset, since, until
-_CURSOR = re.compile(r"[A-Za-z0-9_-]{88}")  # 50 bytes of layout, and 16 that authenticate them
+_LAYOUT = struct.Struct(">BBqqqqqqqx")  # version, flags, as_of, time, number, offset, since, until, removal_epoch
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{100}")  # 59 bytes of layout, and 16 that authenticate them
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """What a cursor carries: the snapshot, where the last page ended, how many events came before, resolved times."""
+    """What a cursor carries: the snapshot, where the last page ended, how many events came before, resolved times, and
+    the removals before the snapshot."""
 
     as_of: int
     after: Keyset
     offset: int
     since: int | None
     until: int | None
+    removal_epoch: int
 
 
 def filters_of(query: Query) -> dict[str, tuple[str, ...]]:
@@ -78,34 +80,33 @@ def next_cursor(sealer: Sealer, seed: bytes, query: Query, page: Page) -> str | 
     """The cursor of the page after this one; None when this is the last. It pins the snapshot of the first page."""
     if not page.has_next or not page.events:
         return None
-    after = Keyset(page.events[-1].occurred_at, page.events[-1].position)
-    return _seal(sealer, seed, page.as_of, after, page.offset + len(page.events), query.since, query.until)
+    after, passed = Keyset(page.events[-1].occurred_at, page.events[-1].position), page.offset + len(page.events)
+    return _seal(sealer, seed, Cursor(page.as_of, after, passed, query.since, query.until, page.removal_epoch))
 
 
 def next_flows_cursor(sealer: Sealer, seed: bytes, query: FlowQuery, page: FlowPage) -> str | None:
     """The cursor of the page of flows after this one; None when this is the last.
 
     It pins no snapshot, since a flow moves to the front when it gets an event: one that was still to come is then
-    left out of the remaining pages.
+    left out of the remaining pages. A flow whose last event is removed moves back, and may come again.
     """
     if not page.has_next or not page.flows:
         return None
-    after = Keyset(page.flows[-1].last_at, page.flows[-1].number)
-    return _seal(sealer, seed, page.size, after, page.offset + len(page.flows), query.since, query.until)
+    after, passed = Keyset(page.flows[-1].last_at, page.flows[-1].number), page.offset + len(page.flows)
+    return _seal(sealer, seed, Cursor(page.size, after, passed, query.since, query.until, page.removal_epoch))
 
 
-def _seal(
-    sealer: Sealer, seed: bytes, as_of: int, after: Keyset, offset: int, since: int | None, until: int | None
-) -> str:
+def _seal(sealer: Sealer, seed: bytes, cursor: Cursor) -> str:
     packed = _LAYOUT.pack(
         _VERSION,
-        (_HAS_SINCE if since is not None else 0) | (_HAS_UNTIL if until is not None else 0),
-        as_of,
-        after.time,
-        after.number,
-        offset,
-        since or 0,
-        until or 0,
+        (_HAS_SINCE if cursor.since is not None else 0) | (_HAS_UNTIL if cursor.until is not None else 0),
+        cursor.as_of,
+        cursor.after.time,
+        cursor.after.number,
+        cursor.offset,
+        cursor.since or 0,
+        cursor.until or 0,
+        cursor.removal_epoch,
     )
     return sealer.seal(packed, seed)
 
@@ -118,11 +119,12 @@ def open_cursor(sealer: Sealer, text: str, seed: bytes) -> Cursor | None:
     packed = sealer.open(text, seed) if _CURSOR.fullmatch(text) is not None else None
     if packed is None:
         return None
-    version, flags, as_of, time, number, offset, since, until = _LAYOUT.unpack(packed)
+    version, flags, as_of, time, number, offset, since, until, removal_epoch = _LAYOUT.unpack(packed)
     valid = (
         version == _VERSION
         and 1 <= number <= as_of
         and offset >= 1
+        and removal_epoch >= 0
         and all(TIME_MIN_US <= us <= TIME_MAX_US for us in (time, since, until))
     )
     if not valid:
@@ -133,4 +135,5 @@ def open_cursor(sealer: Sealer, text: str, seed: bytes) -> Cursor | None:
         offset,
         since if flags & _HAS_SINCE else None,
         until if flags & _HAS_UNTIL else None,
+        removal_epoch,
     )

@@ -63,6 +63,7 @@ __all__ = [
     "encode_page",
     "encode_stored_event",
     "event_body",
+    "forget_encoded",
     "iter_batch",
     "parse_batch",
     "parse_new_event",
@@ -430,11 +431,12 @@ def event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBo
         actor_type=event.actor_type,
         causation_id=event.causation_id,
         correlation_id=event.correlation_id,
+        erased_at=_erased_at(event) if "erasedAt" in include else UNSET,
         event_type=event.event_type,
         id=event.id,
         occurred_at=format_time(event.occurred_at),
         outcome=event.outcome if "outcome" in include else UNSET,
-        raw_payload=Raw(b"{}" if event.payload is None else event.payload),
+        raw_payload=Raw(b"null" if event.payload is None else event.payload),
         position=_position(event, viewer) if "position" in include else UNSET,
         recorded_at=format_time(event.recorded_at) if "recordedAt" in include else UNSET,
         resource_id=event.resource_id,
@@ -443,13 +445,17 @@ def event_body(event: Event, include: frozenset[str], viewer: Viewer) -> EventBo
     )
 
 
+def _erased_at(event: Event) -> str | None:
+    return None if event.erased_at is None else format_time(event.erased_at)
+
+
 def _position(event: Event, viewer: Viewer) -> int | None:
     """The position; null for a viewer that does not see all events, since it counts those that are hidden."""
     return event.position if viewer.sees_all else None
 
 
 def encode_event(event: Event, include: frozenset[str] = frozenset(), viewer: Viewer = _ANYONE) -> bytes:
-    """The eleven keys of the contract, and those of position, recordedAt and outcome that `include` names."""
+    """The eleven keys of the contract, and those of position, recordedAt, outcome and erasedAt that `include` names."""
     return _encode(event_body(event, include, viewer))
 
 
@@ -498,6 +504,11 @@ def _encoded_event(event: Event) -> Raw:
     if size <= KEPT_PAYLOAD_MAX:
         _encoded.put(id(event), (event, encoded), len(encoded) + size + _ENTRY_BYTES)
     return encoded
+
+
+def forget_encoded() -> None:
+    """Forget the bytes that are kept for shared pages, after a removal."""
+    _encoded.clear()
 
 
 def encode_counts(counts: Counts) -> bytes:

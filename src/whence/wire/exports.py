@@ -26,6 +26,9 @@ _COLUMNS = (
     *("id", "occurredAt", "eventType", "actorType", "actorId", "resourceType", "resourceId"),
     *("correlationId", "causationId", "payload", "tenantId"),
 )
+_NULL = msgspec.Raw(b"null")
+"""The payload of an event whose own was erased."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 _names = {field.encode_name: field.name for field in msgspec.structs.fields(EventBody)}
@@ -78,7 +81,7 @@ def encode_export(events: Iterable[Event], asked: ExportRequest, viewer: Viewer)
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    if value is None or value == _NULL:
         return ""
     text = bytes(value).decode() if isinstance(value, msgspec.Raw) else str(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

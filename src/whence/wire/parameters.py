@@ -75,7 +75,7 @@ NODES_MAX, NODES_DEFAULT = WALK_MAX, 500
 VALUES_MAX = 20
 """How often one filter may be repeated."""
 
-EVENT_INCLUDES = ("position", "recordedAt", "outcome")
+EVENT_INCLUDES = ("position", "recordedAt", "outcome", "erasedAt")
 """Keys that `include` can add to an event."""
 
 EXPORT_FORMATS = ("ndjson", "csv")

@@ -163,6 +163,7 @@ def parse_read(
             ascending=ascending,
             as_of=as_of,
             after=cursor.after if cursor else None,
+            removal_epoch=cursor.removal_epoch if cursor else 0,
         ),
         include=include,
         cursor_seed=seed,
@@ -238,7 +239,12 @@ def parse_flows(query_string: bytes, *, viewer: Viewer, now: int, sealer: Sealer
     reader.finish(since, until)
     return FlowsRequest(
         query=FlowQuery(since=since, until=until, failed=failed),
-        page=PageRequest(limit=limit or LIMIT_MAX, offset=offset or 0, after=cursor.after if cursor else None),
+        page=PageRequest(
+            limit=limit or LIMIT_MAX,
+            offset=offset or 0,
+            after=cursor.after if cursor else None,
+            removal_epoch=cursor.removal_epoch if cursor else 0,
+        ),
         cursor_seed=seed,
     )
 

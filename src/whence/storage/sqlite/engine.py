@@ -59,7 +59,7 @@ from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.histogram import histogram
 from whence.storage.sqlite.names import names_of
-from whence.storage.sqlite.pages import events_of_page
+from whence.storage.sqlite.pages import events_of_page, events_passed
 from whence.storage.sqlite.parts import part_in_order
 from whence.storage.sqlite.readers import Readers
 from whence.storage.sqlite.removals import SQLiteRemovals
@@ -164,8 +164,9 @@ class SQLiteReads:
                 events=events_of_page(connection, snapshot, resolved, request, self._events) if matching else [],
                 total=matching,
                 limit=request.limit,
-                offset=request.offset,
+                offset=events_passed(connection, snapshot, resolved, request),
                 as_of=as_of,
+                removal_epoch=snapshot.removal_epoch,
             )
 
         page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))
@@ -331,6 +332,7 @@ class SQLiteReads:
         row = head_row(connection, viewer.tenant)
         if row is None:
             return Snapshot(viewer, 0, 0, {}, flows=0)
+        self._events.see_epoch(row.tenant_no, row.removal_epoch)
         version = row.kinds, row.kinds_removed
         cached, kinds = self._kinds.get(viewer.tenant, ((0, 0), {}))
         if cached != version:

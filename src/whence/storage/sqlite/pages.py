@@ -17,7 +17,7 @@ from whence import rollups
 from whence.events import Event, PageRequest
 from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.counts import newer_times, pieces_of
+from whence.storage.sqlite.counts import newer_times, pieces_of, total
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.resolve import conditions, json_list
 from whence.storage.sqlite.rows import event_from, key_of
@@ -32,7 +32,7 @@ from whence.storage.walks import (
     walk_to_offset,
 )
 
-__all__ = ["events_of_keys", "events_of_page", "sort_keys"]
+__all__ = ["events_of_keys", "events_of_page", "events_passed", "sort_keys"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -65,6 +65,26 @@ def events_of_page(
         return []
     found = sort_keys(connection, snapshot, resolved, start, request)
     return events_of_keys(connection, snapshot, [key for _, key in found], cache)
+
+
+def events_passed(
+    connection: apsw.Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+) -> int:
+    """How many of the matching events come before this page. After a removal there may be fewer than its cursor says,
+    so they are counted: those in front of the place where it continues, and those at that time."""
+    if request.after is None or request.removal_epoch == snapshot.removal_epoch:
+        return request.offset
+    if resolved.nothing:
+        return 0
+    time, place = request.after.time, key_of(snapshot.tenant_no, request.after.number)
+    in_front = (
+        resolved.between(resolved.since, time) if request.ascending else resolved.between(time + 1, resolved.until)
+    )
+    where, bindings = conditions(resolved.between(time, time + 1), snapshot)
+    sign = "<=" if request.ascending else ">="
+    text = f"SELECT count(*) FROM event INDEXED BY event_time WHERE tenant_no = ?{where} AND key {sign} ?"
+    at_time: int = connection.execute(text, (snapshot.tenant_no, *bindings, place)).get
+    return total(connection, snapshot, in_front) + at_time
 
 
 def events_of_keys(

@@ -157,8 +157,8 @@ def _reduce(connection: apsw.Connection, head: HeadDraft, departing: Departing) 
 
 
 def _subtract_totals(connection: apsw.Connection, head: HeadDraft, reduced: Reduced) -> None:
-    """Subtract what actors did from the packed sets of divided buckets, which become one set each. There is none when all events
-    that are left came after the last fold."""
+    """Subtract what actors did from the packed sets of divided buckets, which become one set each. A bucket has none
+    when all of its events that are left came after the last fold."""
     for bucket, counted in reduced.totals.items():
         rows: Any = connection.execute(_SQL["take_actor_totals"], (head.tenant_no, *bucket, 0))
         try:

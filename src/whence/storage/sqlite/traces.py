@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence.events import PageRequest
+from whence.events import Keyset, PageRequest
 from whence.flows import (
     SUMMARY_EVENTS_MAX,
     FlowPage,
@@ -171,6 +171,8 @@ def flows_of_page(connection: apsw.Connection, snapshot: Snapshot, query: FlowQu
         text = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
         total = int(connection.execute(text, sql.bindings).get)
     rows = _flow_rows(connection, snapshot, sql, request)
+    if request.after is not None and request.removal_epoch != snapshot.removal_epoch:
+        request = msgspec.structs.replace(request, offset=_flows_passed(connection, snapshot, sql, request.after))
     reader = _EventReader(connection, snapshot)
     summaries = [_summary(connection, snapshot, number_of(row[0]), reader.kinds) for row in rows]
     roots = {
@@ -178,7 +180,7 @@ def flows_of_page(connection: apsw.Connection, snapshot: Snapshot, query: FlowQu
         for event in reader.by_keys([summary.root for summary in summaries])
     }
     numbered = [(number_of(key), *row) for key, *row in rows]
-    return flow_page(numbered, summaries, roots, request, total, snapshot.size)
+    return flow_page(numbered, summaries, roots, request, total, snapshot.size, snapshot.removal_epoch)
 
 
 def _summary(connection: apsw.Connection, snapshot: Snapshot, flow: int, kinds: str | None) -> FlowSummary:
@@ -198,6 +200,13 @@ def _flows_sql(snapshot: Snapshot, query: FlowQuery) -> _FlowsSql:
     bindings["kinds"] = json_list(kinds)
     bindings["failing"] = json_list(tuple(n for n in kinds if snapshot.kinds[n].outcome == "failure"))
     return _FlowsSql(_SQL["flows_seen"] + " ", "seen AS page", f"TRUE{conditions}", bindings)
+
+
+def _flows_passed(connection: apsw.Connection, snapshot: Snapshot, sql: _FlowsSql, after: Keyset) -> int:
+    """How many flows come before the place where a page continues, or are there."""
+    text = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where} AND (last_at, key) >= (:last_at, :key)"
+    bindings = {**sql.bindings, "last_at": after.time, "key": key_of(snapshot.tenant_no, after.number)}
+    return int(connection.execute(text, bindings).get)
 
 
 def _flow_rows(
