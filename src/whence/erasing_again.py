@@ -54,7 +54,10 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
             event = hashed.event
             if event.position == position and event.actor_id != new_id:
                 await _announce(store, tenant, [], now)
-                await store.removals.erase_actor(tenant, (event.actor_type, event.actor_id), new_id, now)
+                holds = await holds_of(store, tenant)
+                await store.removals.erase_actor(
+                    tenant, (event.actor_type, event.actor_id), new_id, now, holds.versions
+                )
                 return 1
     return 0
 

@@ -24,7 +24,7 @@ from whence.errors import Conflict, WhenceError
 from whence.events import Viewer
 from whence.followers import Definitions
 from whence.legal_holds import held_among, holds_of
-from whence.removal_parts import PREFIX_STEP, Part, next_part, save_state
+from whence.removal_parts import PREFIX_STEP, Part, any_held, next_part, save_state
 from whence.retention import (
     EVENT_LOG_ACTOR,
     Ranges,
@@ -273,13 +273,22 @@ class _Run:
                 windows.append((position, position + 1))
         return windows
 
-    async def _rename(self) -> int:
-        """Replace the id of the actor. Returns how many events have it."""
+    async def _rename(self) -> int | None:
+        """Replace the id of the actor. Returns how many events have it; None if one of them is held by now."""
         request = self._request
         actor = None if request.query is None else actor_of(request.query)
         if actor is None or request.pseudonym is None:
-            return 0
-        return await self._store.removals.erase_actor(self._tenant, actor, request.pseudonym, self._clock())
+            return None
+        while True:
+            holds = await holds_of(self._store, self._tenant)
+            if await any_held(self._store, self._tenant, request.query, holds):
+                return None
+            try:
+                return await self._store.removals.erase_actor(
+                    self._tenant, actor, request.pseudonym, self._clock(), holds.versions
+                )
+            except HoldsChanged:
+                await asyncio.sleep(_POLL_S)
 
     # --------------------------------------------------------------------------------------------------------- finish
 

@@ -8,8 +8,8 @@ from bisect import bisect_left
 
 import msgspec
 
-from whence.events import Event, Keyset, PartRequest, Viewer
-from whence.legal_holds import KEPT_FOR_EVER, held_among, holds_of, list_kept
+from whence.events import Event, Keyset, PartRequest, Query, Viewer
+from whence.legal_holds import KEPT_FOR_EVER, Holds, held_among, holds_of, list_kept
 from whence.retention import (
     DAY_US,
     ERASED_AT_ONCE,
@@ -26,7 +26,7 @@ from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.storage.removals import LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED
 
-__all__ = ["PREFIX_STEP", "Part", "erased_to", "has_payload", "last_expired", "next_part", "save_state"]
+__all__ = ["PREFIX_STEP", "Part", "any_held", "erased_to", "has_payload", "last_expired", "next_part", "save_state"]
 
 PREFIX_STEP = 1
 """The step of a retention run that removes the beginning of the log."""
@@ -88,19 +88,23 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
 
 
 async def _name(store: Store, tenant: str, request: RemovalRequest) -> Part:
-    """The name of the actor of an erasure, unless one of its events is held: a hold keeps who did it too."""
+    """The name of the actor of an erasure, unless one of its events is held."""
     holds = await holds_of(store, tenant)
+    return Part(event_type=PAYLOAD_ERASED, renames=not await any_held(store, tenant, request.query, holds), next_step=2)
+
+
+async def any_held(store: Store, tenant: str, query: Query | None, holds: Holds) -> bool:
+    """Whether one of the events that match is held. A hold keeps who did it too."""
     after: Keyset | None = None
-    while holds.queries and request.query is not None:
+    while holds.queries and query is not None:
         asked = PartRequest(limit=_PART, as_of=(await store.head(tenant)).size, after=after)
-        part = await store.list_part(Viewer(tenant), request.query, asked)
-        positions = sorted(event.position for event in part.events)
-        if await held_among(store, tenant, holds.queries, positions):
-            return Part(event_type=PAYLOAD_ERASED, next_step=2)
+        part = await store.list_part(Viewer(tenant), query, asked)
+        if await held_among(store, tenant, holds.queries, sorted(event.position for event in part.events)):
+            return True
         after = part.after
         if after is None:
             break
-    return Part(event_type=PAYLOAD_ERASED, renames=True, next_step=2)
+    return False
 
 
 # ----------------------------------------------------------------------------------------------------------- retention

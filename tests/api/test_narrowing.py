@@ -67,7 +67,6 @@ NOT_FOR_READERS = {
     "import_retained_from": "for the operator's copy",
     "credentials": "API keys and sessions, not events",
     "seals": "sizes and hashes of whole logs, which routes refuse to narrowed readers",
-    "removals": "removes, and answers with numbers of events to operators",
     "followers": "webhooks, alert rules and how far they have read, not events",
     "removals": "removes whole logs or parts of them, which routes refuse to narrowed readers",
     "check": "reads nothing",

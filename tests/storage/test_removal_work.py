@@ -378,6 +378,23 @@ async def test_the_name_of_an_actor_stays_while_one_of_its_events_is_held(store:
     assert request.renamed is None
 
 
+async def test_a_hold_placed_during_it_keeps_the_name(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even between the last look at the holds and the removal."""
+    await filled(store)
+    erase_actor = store.removals.erase_actor
+
+    async def slow(*arguments: Any) -> int:
+        monkeypatch.undo()
+        await hold(store, Query(correlation_ids=("flow 4",)))
+        renamed: int = await erase_actor(*arguments)
+        return renamed
+
+    monkeypatch.setattr(store.removals, "erase_actor", slow)
+    request = await done_by(store, query=MALLORY, pseudonym="erased-1")
+    assert request.renamed is None
+    assert {event.actor_id for event in await events(store)} == {"ada", "mallory"}
+
+
 # ----------------------------------------------------------------------------------------------------------- retention
 
 

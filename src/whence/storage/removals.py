@@ -94,7 +94,9 @@ class Removals(Protocol):
         no event uses any more. Their leaves stay, as tiles of level 0. Returns how many events were there."""
         ...
 
-    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+    async def erase_actor(
+        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
         """Replace the id of the actor with this type and id in its one row. Returns how many events it has; 0 when
         there is no such actor, or when `new_id` is taken."""
         ...

@@ -63,7 +63,9 @@ class SQLiteRemovals:
 
         return await self._remove(tenant, remove, holds)
 
-    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+    async def erase_actor(
+        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
         """Replace the id of an actor."""
         type_, id_ = actor
 
@@ -80,7 +82,7 @@ class SQLiteRemovals:
             events: int = connection.execute(_SQL["events_of_actor"], (head.tenant_no, number_of(key))).get
             return events
 
-        return await self._remove(tenant, erase)
+        return await self._remove(tenant, erase, holds)
 
     def _erase_payloads(
         self, connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int
@@ -129,20 +131,19 @@ class SQLiteRemovals:
         self,
         tenant: str,
         work: Callable[[apsw.Connection, HeadDraft], int],
-        holds: Sequence[HoldVersion] | None = None,
+        holds: Sequence[HoldVersion],
     ) -> int:
-        """Remove something, unless a hold is stored that is not among `holds`, if these are given."""
+        """Remove something, unless a hold is stored that is not among `holds`."""
         if not self._serving:
             raise Unavailable("This process opened the store beside its server and may not remove from it.")
 
         def remove(connection: apsw.Connection) -> int | HoldsChanged:
             if head_row(connection, tenant) is None:
                 return 0
-            if holds is not None:
-                try:
-                    refuse_unknown_holds(connection.execute(_SQL["hold_versions"], (HOLD, tenant)), holds)
-                except HoldsChanged as error:
-                    return error  # raising it would undo the writer's whole group
+            try:
+                refuse_unknown_holds(connection.execute(_SQL["hold_versions"], (HOLD, tenant)), holds)
+            except HoldsChanged as error:
+                return error  # raising it would undo the writer's whole group
             return work(connection, head_draft(connection, tenant))
 
         done: int | HoldsChanged = await self._write(remove)
