@@ -21,7 +21,7 @@ import structlog
 
 from whence.announcements import announced_ranges, announcement, announcement_id
 from whence.errors import Conflict, WhenceError
-from whence.events import Viewer
+from whence.events import Query, Viewer
 from whence.followers import Definitions
 from whence.legal_holds import held_among, holds_of
 from whence.removal_parts import PREFIX_STEP, Part, any_held, next_part, save_state
@@ -284,11 +284,15 @@ class _Run:
             if await any_held(self._store, self._tenant, request.query, holds):
                 return None
             try:
-                return await self._store.removals.erase_actor(
+                await self._store.removals.erase_actor(
                     self._tenant, actor, request.pseudonym, self._clock(), holds.versions
                 )
+                break
             except HoldsChanged:
                 await asyncio.sleep(_POLL_S)
+        # Counted by the new name: a process that was killed may have replaced the old one already.
+        renamed = Query(actors=(f"{actor[0]}/{request.pseudonym}",))
+        return (await self._store.count_events(Viewer(self._tenant), renamed)).total
 
     # --------------------------------------------------------------------------------------------------------- finish
 

@@ -151,9 +151,23 @@ def nothing_is_held(_definition: Definition) -> Hold:
     return Hold(query=Query(event_types=("never.seen",)), q="", reason="", by=BY, created_at=0)
 
 
+async def _at_once(self: Any) -> None:
+    """Mutant: goes on without waiting for anything."""
+    await self._save(state="removing", sealed=True)
+
+
+async def _done_already(_self: Any, *_: Any) -> None:
+    """Mutant: leaves out a step."""
+
+
+unannounced = replaced(removal._Run, "_announce", _done_already, "unannounced")
+uncovered = replaced(removal._Run, "_cover_announcement", _at_once, "uncovered")
+unclean = replaced(removal._Run, "_clean", _done_already, "unclean")
+remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", _done_already, "remembers_what_was_asked")
 holds_are_ignored = replaced(legal_holds, "hold_of", nothing_is_held, "holds_are_ignored")
 
 
+@catches(unannounced, remembers_what_was_asked)
 async def test_an_erasure_is_announced_and_takes_the_payloads(store: Any) -> None:
     """The payloads of the matching events go; the announcement names exactly these positions, and no actor."""
     await filled(store)
@@ -268,6 +282,7 @@ def killed_at(store: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)  # SQLite has test_removal_kills.py
 @pytest.mark.parametrize("kind", ["erasure", "retention"])
 async def test_a_removal_that_was_killed_anywhere_ends_as_any_other(
     store: Any, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -311,6 +326,7 @@ async def test_a_removal_that_was_killed_anywhere_ends_as_any_other(
     assert step > 15
 
 
+@catches(uncovered)
 async def test_nothing_is_removed_before_a_checkpoint_covers_its_announcement(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +338,7 @@ async def test_nothing_is_removed_before_a_checkpoint_covers_its_announcement(
     request_id = await asked(store, query=MALLORY)
     work = RemovalWork(store, seals=True, clock=later)
     task = asyncio.create_task(work.finish(TENANT, request_id))
-    await until(lambda: bool(work.waiting))
+    await until(lambda: bool(work.waiting) or task.done())
     [(_, request)] = await list_requests(store, TENANT)
     assert (request.state, request.sealed) == ("announced", None)
     assert "checkpoint" in (request.waits_for or "")
@@ -338,6 +354,7 @@ async def test_nothing_is_removed_before_a_checkpoint_covers_its_announcement(
     assert msgspec.json.decode(event.payload or b"")["checkpoint"] == checkpoint.note
 
 
+@catches(unclean)
 async def test_it_is_done_only_when_the_store_has_overwritten_it(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An open reader prevents that; until it has gone, the request says what it waits for."""
     monkeypatch.setattr(removal, "_PATIENCE_S", 0.0)
