@@ -17,7 +17,7 @@ from whence.permissions import new_api_key
 from whence.storage import Session, create_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.postgres import connections
-from whence.storage.removals import Purge
+from whence.storage.removals import REMOVED_AT_ONCE, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
@@ -223,8 +223,8 @@ async def _remove(store: Any) -> None:
     assert await removals.erase_payloads(TENANT, [1, 2], NOON, []) == 2
     assert await removals.erase_actor(TENANT, ("agent", "gpt-4o"), "erased", NOON, ()) > 0
     end = (await store.head(TENANT)).size + 1
-    for since in range(1, end, 1_000):
-        assert await removals.purge(TENANT, Purge(since, min(since + 1_000, end), [since]), []) > 0
+    for since in range(1, end, REMOVED_AT_ONCE):
+        assert await removals.purge(TENANT, Purge(since, min(since + REMOVED_AT_ONCE, end), [since]), []) > 0
     assert len(await store.seals.read_leaves(TENANT, LeafRange(100, 600))) == 500 * 32
     await removals.settle(TENANT)
     assert await removals.scrub()

@@ -53,7 +53,7 @@ from whence.storage.postgres.followers import PostgresFollowers
 from whence.storage.postgres.histogram import histogram
 from whence.storage.postgres.listen_notify import ListenNotify
 from whence.storage.postgres.names import names_of
-from whence.storage.postgres.pages import events_of_page
+from whence.storage.postgres.pages import events_of_page, events_passed
 from whence.storage.postgres.parts import part_in_order
 from whence.storage.postgres.removals import PostgresRemovals
 from whence.storage.postgres.resolve import resolve
@@ -231,8 +231,9 @@ class PostgresStore:
                 events=await events_of_page(connection, snapshot, resolved, request) if matching else [],
                 total=matching,
                 limit=request.limit,
-                offset=request.offset,
+                offset=await events_passed(connection, snapshot, resolved, request),
                 as_of=as_of,
+                removal_epoch=snapshot.removal_epoch,
             )
 
         page: Page = await self._ask(viewer, query, ask, indexed=is_indexed_list(query, viewer))

@@ -11,7 +11,7 @@ import msgspec
 from whence import rollups
 from whence.events import Event, PageRequest
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.counts import newer_times, pieces_of
+from whence.storage.postgres.counts import newer_times, pieces_of, total
 from whence.storage.postgres.resolve import Bindings, conditions, split_causes
 from whence.storage.postgres.rows import event_from
 from whence.storage.resolve import ResolvedQuery, Snapshot, require_list_request
@@ -27,7 +27,7 @@ from whence.storage.walks import (
     walk_to_offset,
 )
 
-__all__ = ["event_of_row", "events_of_page", "sort_keys_sql"]
+__all__ = ["event_of_row", "events_of_page", "events_passed", "sort_keys_sql"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -66,6 +66,27 @@ async def events_of_page(
         return []
     sql, bindings = page_sql(snapshot, resolved, start, request)
     return [event_of_row(snapshot, row) for row in await connection.fetch(sql, *bindings.values)]
+
+
+async def events_passed(
+    connection: Connection, snapshot: Snapshot, resolved: ResolvedQuery, request: PageRequest
+) -> int:
+    """How many of the matching events come before this page. After a removal there may be fewer than its cursor says,
+    so they are counted: those in front of the place where it continues, and those at that time."""
+    if request.after is None or request.removal_epoch == snapshot.removal_epoch:
+        return request.offset
+    if resolved.nothing:
+        return 0
+    time = request.after.time
+    in_front = (
+        resolved.between(resolved.since, time) if request.ascending else resolved.between(time + 1, resolved.until)
+    )
+    bindings = Bindings(snapshot.tenant_no)
+    where = conditions(resolved.between(time, time + 1), bindings)
+    where += f" AND position {'<=' if request.ascending else '>='} {bindings.add(request.after.number)}"
+    text = f"SELECT count(*) FROM event WHERE tenant_no = $1{where}"
+    at_time: int = await connection.fetchval(text, *bindings.values)
+    return await total(connection, snapshot, in_front) + at_time
 
 
 def event_of_row(snapshot: Snapshot, row: Any) -> Event:

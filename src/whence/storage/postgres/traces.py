@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from whence.events import PageRequest
+from whence.events import Keyset, PageRequest
 from whence.flows import (
     SUMMARY_EVENTS_MAX,
     FlowPage,
@@ -226,6 +226,9 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
     sql = _flows_sql(snapshot, query, bindings)
     count = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where}"
     total = await connection.fetchval(count, *bindings.values)
+    if request.after is not None and request.removal_epoch != snapshot.removal_epoch:
+        passed = await _flows_passed(connection, sql, Bindings(*bindings.values), request.after)
+        request = msgspec.structs.replace(request, offset=passed)
     rows = await _flow_rows(connection, sql, bindings, request)
     reader = _EventReader(connection, snapshot)
     numbers = [row[0] for row in rows]
@@ -236,7 +239,7 @@ async def flows_of_page(connection: Connection, snapshot: Snapshot, query: FlowQ
         first[flow].append(tuple(row))
     summaries = [summarize_flow(first[number]) for number in numbers]
     roots = {event.position: event for event in await reader.by_positions([each.root for each in summaries])}
-    return flow_page(rows, summaries, roots, request, total, snapshot.size)
+    return flow_page(rows, summaries, roots, request, total, snapshot.size, snapshot.removal_epoch)
 
 
 def _flows_sql(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _FlowsSql:
@@ -250,6 +253,13 @@ def _flows_sql(snapshot: Snapshot, query: FlowQuery, bindings: Bindings) -> _Flo
     since = "" if query.since is None else bindings.add(query.since)
     until = "" if query.until is None else bindings.add(query.until)
     return _FlowsSql(with_, table, where + flow_conditions(query, since, until))
+
+
+async def _flows_passed(connection: Connection, sql: _FlowsSql, bindings: Bindings, after: Keyset) -> int:
+    """How many flows come before the place where a page continues, or are there."""
+    place = f"({bindings.add(after.time)}::bigint, {bindings.add(after.number)}::bigint)"
+    text = f"{sql.with_}SELECT count(*) FROM {sql.table} WHERE {sql.where} AND (last_at, flow) >= {place}"
+    return int(await connection.fetchval(text, *bindings.values))
 
 
 async def _flow_rows(

@@ -1,0 +1,278 @@
+"""Removals on PostgreSQL beside other transactions: each interleaving is forced.
+
+What a removal takes out of every count is tested by the contract, on each store.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract.faults import reword
+from tests.contract.made import DAY, TENANT, add, new, page, stored
+from tests.databases import fetch, fresh_database
+from tests.storage.statements import listen
+from whence.errors import Invalid, Unavailable, WhenceError
+from whence.events import EVENT_LOG, Viewer
+from whence.storage import create_store, verify_store
+from whence.storage.followers import Definition
+from whence.storage.postgres import connections, purge
+from whence.storage.removals import HOLD, RETENTION_APPLIED, HoldsChanged, Purge
+from whence.storage.sql import load_blocks
+
+BLOCKS = load_blocks("whence.storage.postgres")
+
+EVENTS = 10
+KEPT = 2
+"""The events that a purge leaves: the last of them, and the one that announces it."""
+
+PURGE = Purge(1, EVENTS)
+
+LATER = time.time_ns() // 1_000 + DAY
+"""When an event occurs that can be told from those that were removed."""
+
+
+class Gate:
+    """Stops the first transaction that is about to send a statement, until it is opened."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, block: str) -> None:
+        self.reached = asyncio.Event()
+        self.pid = 0
+        self._opened = asyncio.Event()
+
+        async def hear(connection: Any, text: str, _values: tuple[Any, ...]) -> None:
+            if not self.pid and text in texts_of(block):
+                self.pid = connection.get_server_pid()
+                self.reached.set()
+                await self._opened.wait()
+
+        listen(patch, hear)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+def texts_of(block: str) -> set[str]:
+    """The text of a block, and what a mutant has made of it."""
+    return {BLOCKS[block], purge._SQL[block]}
+
+
+@dataclass
+class Stores:
+    """Two processes of one log. Gates are open at the end, whatever a test finds, or no store could close."""
+
+    first: Any
+    second: Any
+    url: str
+    gates: list[Gate] = field(default_factory=list)
+
+    def gate(self, patch: pytest.MonkeyPatch, block: str) -> Gate:
+        self.gates.append(Gate(patch, block))
+        return self.gates[-1]
+
+
+@pytest.fixture
+async def stores(anyio_backend: str) -> AsyncIterator[Stores]:
+    """A log of ten events, with an eleventh that announces the removal of the first nine."""
+    url = await fresh_database()
+    made = Stores(create_store(url), create_store(url), url)
+    kinds = ("action_run.completed", "action_run.failed")
+    events = [new(number, event_type=kinds[number == EVENTS], actor_id=f"a{number}") for number in range(1, EVENTS + 1)]
+    ranges = msgspec.json.encode({"ranges": [[1, EVENTS - 1]]})
+    announced = new(99, event_type=RETENTION_APPLIED, resource_type=EVENT_LOG, payload=ranges)
+    await add(made.first, *events, announced)
+    yield made
+    for gate in made.gates:
+        gate.open()
+    await made.first.close()
+    await made.second.close()
+
+
+async def waits(task: "asyncio.Task[Any]") -> bool:
+    """Whether a task is still running after a while in which it could have ended."""
+    await asyncio.wait({task}, timeout=0.3)
+    return not task.done()
+
+
+async def _is_sound(url: str) -> None:
+    assert (await verify_store(url)).findings == []
+
+
+async def append_beside_a_purge(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """An append of another process waits for the purge. It then gives a kind and an actor that are gone new numbers."""
+    first, second, url = stores.first, stores.second, stores.url
+    for number in (50, 51):  # after which the process knows the kinds
+        await add(second, new(number, event_type="action_run.cancelled"))
+    gate = stores.gate(patch, "save_purge")
+    purging = asyncio.create_task(first.removals.purge(TENANT, PURGE, []))
+    await gate.reached.wait()
+    appending = asyncio.create_task(stored(second, new(60, actor_id="a1", occurred_at=LATER)))
+    assert await waits(appending)
+    gate.open()
+    assert await purging == EVENTS - 1
+    [appended] = await appending
+    assert appended.position == EVENTS + 4
+    event = await second.get_event(Viewer(TENANT), new(60).id)
+    assert event is not None
+    assert (event.event_type, event.actor_id) == ("action_run.completed", "a1")
+    assert await fetch(url, "SELECT kind FROM whence.kind WHERE event_type = 'action_run.completed'") == [(5,)]
+    await _is_sound(url)
+
+
+async def replay_beside_a_purge(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """An event that is purged at the moment when it is sent again is refused, and is never a new one."""
+    first, second, url = stores.first, stores.second, stores.url
+    await stored(second, new(50))
+    gate = stores.gate(patch, "save_purge")
+    purging = asyncio.create_task(first.removals.purge(TENANT, PURGE, []))
+    await gate.reached.wait()
+    sent = asyncio.create_task(add(second, new(1, event_type="action_run.completed", actor_id="a1")))
+    assert await waits(sent)
+    gate.open()
+    await purging
+    [receipt] = await sent
+    assert isinstance(receipt.error, Invalid)
+    assert receipt.error.problems[0].type == "older_than_retention"
+    [kept] = await add(second, new(EVENTS, event_type="action_run.failed", actor_id=f"a{EVENTS}"))
+    assert kept.replayed
+    await _is_sound(url)
+
+
+async def two_purges_at_once(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """The second waits for the first, and finds nothing left to remove."""
+    first, second, url = stores.first, stores.second, stores.url
+    gate = stores.gate(patch, "save_purge")
+    one = asyncio.create_task(first.removals.purge(TENANT, PURGE, []))
+    await gate.reached.wait()
+    other = asyncio.create_task(second.removals.purge(TENANT, PURGE, []))
+    assert await waits(other)
+    gate.open()
+    assert [await one, await other] == [EVENTS - 1, 0]
+    assert (await first.head(TENANT)).retained_from == EVENTS
+    await _is_sound(url)
+
+
+async def a_hold_beside_a_removal(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """A hold that is stored while a removal runs is in force once `settle` returns, which waits for the removal. One
+    that is there is refused, or has to be known, and then what it does not hold can go."""
+    first, second, url = stores.first, stores.second, stores.url
+    gate = stores.gate(patch, "save_erasure")
+    erasing = asyncio.create_task(first.removals.erase_payloads(TENANT, [1], 5, []))
+    await gate.reached.wait()
+    assert await second.followers.put_definition(Definition(TENANT, HOLD, "held", 1, b"{}"))
+    settling = asyncio.create_task(second.removals.settle(TENANT))
+    assert await waits(settling)
+    gate.open()
+    assert await erasing == 1
+    await settling
+    for known in ([], [("another", 1)], [("held", 2)]):
+        with pytest.raises(HoldsChanged):
+            await first.removals.erase_payloads(TENANT, [2], 5, known)
+        with pytest.raises(HoldsChanged):
+            await first.removals.purge(TENANT, PURGE, known)
+    assert await first.removals.erase_payloads(TENANT, [2], 5, [("held", 1), ("gone", 7)]) == 1
+    erased = await fetch(url, "SELECT position FROM whence.event WHERE payload IS NULL ORDER BY position")
+    assert erased == [(1,), (2,)]
+
+
+async def a_snapshot_across_a_purge(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """A transaction that reads sees the log as it was when it began, in every table, while a purge is committed."""
+    first, second = stores.first, stores.second
+    count = "SELECT count(*), (SELECT events FROM bucket WHERE level = 0), (SELECT sum(events) FROM flow) FROM event"
+    seen: list[tuple[int, ...]] = []
+
+    async def across(connection: Any, _owner: Any) -> None:
+        seen.append(tuple(await connection.fetchrow(count)))
+        await second.removals.purge(TENANT, PURGE, [])
+        seen.append(tuple(await connection.fetchrow(count)))
+
+    await first._read_as(TENANT, across)
+    assert seen == [(EVENTS + 1,) * 3] * 2
+    assert (await page(first)).total == KEPT
+
+
+async def a_connection_lost_in_a_purge(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """Nothing of the batch is left, and it can be done again."""
+    first, url = stores.first, stores.url
+    gate = stores.gate(patch, "save_purge")
+    purging = asyncio.create_task(first.removals.purge(TENANT, PURGE, []))
+    await gate.reached.wait()
+    await fetch(url, "SELECT pg_terminate_backend($1, 5000)", gate.pid)
+    gate.open()
+    with pytest.raises(Unavailable):
+        await purging
+    assert (await page(first)).total == EVENTS + 1
+    await _is_sound(url)
+    assert await first.removals.purge(TENANT, PURGE, []) == EVENTS - 1
+    await _is_sound(url)
+
+
+Race = Callable[[Stores, pytest.MonkeyPatch], Awaitable[None]]
+
+RACES: tuple[Race, ...] = (
+    append_beside_a_purge,
+    replay_beside_a_purge,
+    two_purges_at_once,
+    a_hold_beside_a_removal,
+    a_snapshot_across_a_purge,
+    a_connection_lost_in_a_purge,
+)
+
+
+@pytest.mark.parametrize("race", RACES, ids=lambda race: race.__name__)
+async def test_races(stores: Stores, race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each says what holds."""
+    await race(stores, monkeypatch)
+
+
+def unlocked_head(patch: pytest.MonkeyPatch) -> None:
+    reword(patch, "lock_head", postgres=("FOR UPDATE", ""))
+
+
+def version_that_stays(patch: pytest.MonkeyPatch) -> None:
+    reword(patch, "save_purge", postgres=("kinds_version = $8", "kinds_version = kinds_version + 0 * $8::bigint"))
+
+
+def forgotten_time(patch: pytest.MonkeyPatch) -> None:
+    reword(patch, "save_purge", postgres=("removed_recorded_at = $6", "removed_recorded_at = 0 * $6::bigint"))
+
+
+def unread_holds(patch: pytest.MonkeyPatch) -> None:
+    reword(patch, "hold_versions", postgres=("tenant = $2", "tenant = $2 AND false"))
+
+
+def read_committed(patch: pytest.MonkeyPatch) -> None:
+    real = connections.begin_statements
+
+    def begin(*args: Any, **options: Any) -> tuple[str, ...]:
+        return tuple(text.replace("REPEATABLE READ", "READ COMMITTED") for text in real(*args, **options))
+
+    patch.setattr(connections, "begin_statements", begin)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("race", "mutant"),
+    [
+        (append_beside_a_purge, unlocked_head),
+        (append_beside_a_purge, version_that_stays),
+        (replay_beside_a_purge, version_that_stays),
+        (replay_beside_a_purge, forgotten_time),
+        (two_purges_at_once, unlocked_head),
+        (a_hold_beside_a_removal, unlocked_head),
+        (a_hold_beside_a_removal, unread_holds),
+        (a_snapshot_across_a_purge, read_committed),
+    ],
+)
+async def test_a_race_can_be_lost(
+    stores: Stores, race: Race, mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without what prevents it, each of them is."""
+    mutant(monkeypatch)
+    with pytest.raises((AssertionError, WhenceError, TimeoutError, pytest.fail.Exception)):
+        async with asyncio.timeout(10):
+            await race(stores, monkeypatch)
