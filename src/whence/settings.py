@@ -21,6 +21,7 @@ from whence.addresses import Allowed, is_loopback
 from whence.errors import StoreRefused, WhenceError
 from whence.events import EVENT_LOG, Vocabulary
 from whence.payload_fields import FIELDS_MAX, PATH_RULE, is_path
+from whence.retention import AGE_DAYS_MAX, Policy
 from whence.sentences import load_grammar
 from whence.storage.backends import engine_of
 
@@ -32,7 +33,7 @@ JWT_LIFETIME_MAX_S = 24 * 3600
 SECRET_BYTES_MIN = 32
 """The shortest secret of tokens, and of a store. A shorter one could be guessed offline from one token."""
 
-RECORDED = ("keys", "sessions", "reads", "exports")
+RECORDED = ("keys", "sessions", "reads", "exports", "retention")
 """What can be recorded as events of the tenant."""
 
 _MIB = 1024 * 1024
@@ -57,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Empty `jwt_algorithms` mean all that the configured key allows: HS256 for a secret, RS256, ES256 and EdDSA for a
     JWKS URL. `trusted_proxies` are addresses or networks whose X-Forwarded-* headers are believed. None for `processes`
-    means as many as the processors allow.
+    means as many as the processors allow, and for `retention_days` for ever.
     """
 
     store: str = msgspec.field(default_factory=default_store)
@@ -108,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seal: bool = True
     log_name: str | None = None
     payload_fields: tuple[str, ...] = ()
+    retention_days: int | None = None
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -145,6 +147,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return Vocabulary.extended((*self.resource_types, *recorded), self.actor_types)
         except ValueError as error:
             raise ValueError(f"WHENCE_RESOURCE_TYPES, WHENCE_ACTOR_TYPES: {error}") from None
+
+    @property
+    def default_policy(self) -> Policy:
+        """The policy of the tenants that have none of their own."""
+        return Policy(max_age_days=self.retention_days)
 
     def part_of(self, number: int) -> "Settings":
         """The settings of one of so many processes: its part of each total, but enough for a tenant to do everything.
@@ -300,6 +307,8 @@ def _check_limits(settings: Settings) -> None:
         raise ValueError("WHENCE_CONNECTIONS_MAX must be at least 1.")
     if settings.streams_max < _STREAMS_MIN or settings.tenant_streams_max < 1:
         raise ValueError("WHENCE_STREAMS_MAX must be at least 2, and WHENCE_TENANT_STREAMS_MAX 1.")
+    if settings.retention_days is not None and not 1 <= settings.retention_days <= AGE_DAYS_MAX:
+        raise ValueError(f"WHENCE_RETENTION must be from 1d to {AGE_DAYS_MAX}d, or 'forever'.")
     if settings.processes is not None and not 1 <= settings.processes <= _PROCESSES_MAX:
         raise ValueError(f"WHENCE_PROCESSES must be 'auto' or a number from 1 to {_PROCESSES_MAX}.")
 
@@ -388,6 +397,15 @@ def _lower(text: str) -> str:
     return text.lower()
 
 
+def _days(text: str) -> int | None:
+    if text.lower() == "forever":
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})d", text)
+    if found is None:
+        raise ValueError("must be a number of days, like 365d, or 'forever'.")
+    return int(found[1])
+
+
 _duration = _scaled({"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}, "24h")
 _size = _scaled({"": 1, "KiB": 1024, "MiB": _MIB, "GiB": 1024 * _MIB}, "64MiB")
 
@@ -444,5 +462,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "seal": ("WHENCE_SEAL", _switch),
     "log_name": ("WHENCE_LOG_NAME", _text),
     "payload_fields": ("WHENCE_PAYLOAD_FIELDS", _list),
+    "retention_days": ("WHENCE_RETENTION", _days),
 }
 """The variable of each field, and the function that parses its value."""

@@ -89,11 +89,14 @@ def _changed(key: ApiKey, more: dict[str, Any]) -> ApiKey:
 
 @contextlib.contextmanager
 def serving(
-    folder: Path, prepare: Callable[[Served], object] = lambda _served: None, **settings: Any
+    folder: Path,
+    prepare: Callable[[Served], object] = lambda _served: None,
+    secret: StoreSecret = SECRET,
+    **settings: Any,
 ) -> Iterator[Served]:
     url = f"sqlite:///{folder}/whence.db"
     configure_logging("error")
-    served = Served(Settings(**{"store": url, "port": 0, **settings}), create_store(url))
+    served = Served(Settings(**{"store": url, "port": 0, **settings}), create_store(url), secret)
     prepare(served)
     served.start()
     try:

@@ -106,6 +106,15 @@ _ALERTS: Rules = frozenset(
     }
 )
 
+_REMOVALS: Rules = frozenset(
+    {
+        ("q", "query_text"),  # a text of blanks
+        ("reason", "reason"),  # no schema says printable
+        ("names", "one_actor"),  # it depends on q
+        ("rules", "repeated"),  # two rules must differ
+    }
+)
+
 LINES = ("application/x-ndjson", "application/jsonlines")
 
 BEYOND: dict[tuple[str, str], Rules] = {
@@ -139,6 +148,9 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("POST", "/api/v1/alert-rules"): _ALERTS,
     ("PATCH", "/api/v1/alert-rules/{rule_id}"): _ALERTS,
     ("POST", "/api/v1/alert-rules/test"): _ALERTS,
+    ("POST", "/api/v1/holds"): _TEXT | _REMOVALS,
+    ("POST", "/api/v1/erasures"): _TEXT | _REMOVALS,
+    ("PUT", "/api/v1/retention"): _REMOVALS,
     ("POST", "/api/v1/webhooks"): _WEBHOOKS,
     ("PATCH", "/api/v1/webhooks/{webhook_id}"): _WEBHOOKS,
     ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): _PLACES,

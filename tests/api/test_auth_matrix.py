@@ -24,6 +24,9 @@ TENANT = "/api/v1/session/tenant"
 RULES = "/api/v1/alert-rules"
 VIEWS = "/api/v1/views"
 HOOKS = "/api/v1/webhooks"
+RETENTION = "/api/v1/retention"
+HOLDS = "/api/v1/holds"
+ERASURES = "/api/v1/erasures"
 HOUR_S = 3600
 
 Headers = list[tuple[str, str]]
@@ -87,6 +90,16 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", f"{HOOKS}/{{webhook_id}}/deliveries/{{position}}"): ("list keys", 404),
     ("POST", f"{HOOKS}/{{webhook_id}}/deliveries/{{position}}/resend"): ("admin", 404),
     ("POST", f"{HOOKS}/{{webhook_id}}/replay"): ("admin", 422),
+    ("GET", RETENTION): ("read and list keys", 200),
+    ("PUT", RETENTION): ("read and admin", 200),
+    ("GET", f"{RETENTION}/preview"): ("read and list keys", 200),
+    ("POST", f"{RETENTION}/apply"): ("read and admin", 202),
+    ("GET", HOLDS): ("read and list keys", 200),
+    ("POST", HOLDS): ("read and admin", 422),
+    ("DELETE", f"{HOLDS}/{{hold_id}}"): ("read and admin", 404),
+    ("GET", ERASURES): ("read and list keys", 200),
+    ("POST", ERASURES): ("read and admin", 200),
+    ("GET", f"{ERASURES}/{{erasure_id}}"): ("read and list keys", 404),
     ("GET", "/api/v1/tenants"): ("operator", 200),
     ("POST", TOKENS): ("operator", 201),
     ("GET", "/metrics"): ("operator", 200),
@@ -398,6 +411,8 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         rule_id=RUN_ID,
         view_id=RUN_ID,
         webhook_id=RUN_ID,
+        hold_id=RUN_ID,
+        erasure_id=RUN_ID,
         position="1",
         tile="0/000",
         tenant="acme",
@@ -411,9 +426,11 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         RULES: {"name": "n", "condition": {"kind": "match"}, "filters": {"eventType": "never.seen"}},
         HOOKS: {"url": "https://8.8.8.8/", "enabled": False},
         "/api/v1/session/redeem": {"code": new_sign_in_code()},
+        RETENTION: {"maxAgeDays": None},
+        ERASURES: {"q": "actor:user/nobody", "reason": "r", "dryRun": True},
         f"{RULES}/test": {"rule": {"condition": {"kind": "match"}}, "over": "1h"},
     }
-    body = bodies.get(path) if method == "POST" else None
+    body = bodies.get(path) if method in ("POST", "PUT") else None
     client.cookies.clear()  # those of the last answer
     sent = [("X-Request-Id", "fixed"), *headers]
     if path == f"{EVENTS}/stream":
@@ -440,6 +457,8 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
         return 401 if row is NOBODY else OK if may and "cross-site" not in state else 403
     if need.startswith("a code"):
         return 403 if row != NOBODY and state.endswith(("cross-site", "other origin")) else OK
+    if need == "read and list keys":
+        return row[NEEDS.index("read")] or row[NEEDS.index("list keys")]
     if need.startswith("read and admin"):
         has_key = not state.startswith("token") and not ("own key" in need and "operator" in state)
         return row[NEEDS.index("read")] or row[NEEDS.index("admin")] or (OK if has_key or need[-3:] != "key" else 403)

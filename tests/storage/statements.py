@@ -257,7 +257,7 @@ async def _remove(store: Any) -> None:
     await store.followers.add_deliveries(TENANT, hook, [2], 5, Place("webhooks", 2))
     await store.followers.record_attempts(TENANT, [(tried, Attempt(hook, 2, 1, 5, 20, 200, "", b"answer"))])
     assert await removals.erase_payloads(TENANT, [1, 2], NOON, []) == 2
-    assert await removals.erase_actor(TENANT, ("agent", "gpt-4o"), "erased", NOON) > 0
+    assert await removals.erase_actor(TENANT, ("agent", "gpt-4o"), "erased", NOON, ()) > 0
     end = (await store.head(TENANT)).size + 1
     for since in range(1, end, REMOVED_AT_ONCE):
         assert await removals.purge(TENANT, Purge(since, min(since + REMOVED_AT_ONCE, end), [since]), []) > 0

@@ -35,6 +35,8 @@ SQLITE_ONLY = {
     "carry_over_revocations",
     "delete_all_sessions",
     "last_origins",
+    # for the ledger of erasures beside a file
+    "event_of_actor",
     # two steps instead of graph_events_by_flow
     "keys_by_flow",
     # parts of the head's row, for verification and for seals

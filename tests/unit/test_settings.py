@@ -77,6 +77,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         SEAL="off",
         LOG_NAME="log.example.com/whence",
         PAYLOAD_FIELDS="tool, order.currency",
+        RETENTION="365d",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}

@@ -81,6 +81,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/erasures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["listErasures"];
+        put?: never;
+        post: operations["createErasure"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/erasures/{erasure_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["getErasure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/events": {
         parameters: {
             query?: never;
@@ -385,6 +417,38 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["listHolds"];
+        put?: never;
+        post: operations["createHold"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/holds/{hold_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        delete: operations["releaseHold"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/keys": {
         parameters: {
             query?: never;
@@ -537,6 +601,54 @@ export interface paths {
             cookie?: never;
         };
         get: operations["summarizeResource"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["getRetention"];
+        put: operations["setRetention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/apply": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["applyRetention"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get: operations["previewRetention"];
         put?: never;
         post?: never;
         delete?: never;
@@ -954,6 +1066,10 @@ export interface components {
             more: number;
             values: components["schemas"]["ActorCount"][];
         };
+        ActorName: {
+            actorId: string;
+            actorType: string;
+        };
         Actors: {
             actors: components["schemas"]["ActorActivity"][];
             from: string | null;
@@ -1210,6 +1326,11 @@ export interface components {
             /** @enum {unknown} */
             state: "delivered" | "failed" | "pending";
         };
+        ErasurePreview: {
+            exact: boolean;
+            held: number;
+            payloads: number;
+        };
         Error: {
             code: string;
             detail: string;
@@ -1340,6 +1461,17 @@ export interface components {
             start: string;
             total: number;
         };
+        Hold: {
+            by: components["schemas"]["ActorName"];
+            /** Format: date-time */
+            createdAt: string;
+            id: string;
+            q: string;
+            reason: string;
+        };
+        Holds: {
+            holds: components["schemas"]["Hold"][];
+        };
         HTTPValidationError: {
             detail: components["schemas"]["ValidationError"][];
         };
@@ -1411,6 +1543,15 @@ export interface components {
             filters?: components["schemas"]["AlertFilters"];
             name: string;
         };
+        NewErasure: {
+            /** @default false */
+            dryRun: boolean;
+            eventIds?: string[];
+            /** @default false */
+            names: boolean;
+            q?: string;
+            reason: string;
+        } & (unknown | unknown);
         NewEvent: {
             actorId: string;
             actorType: components["schemas"]["ActorType"];
@@ -1428,6 +1569,10 @@ export interface components {
             resourceId: string;
             resourceType: components["schemas"]["ResourceType"];
             tenantId?: string;
+        };
+        NewHold: {
+            q: string;
+            reason: string;
         };
         NewKey: {
             expiresAt?: string | null;
@@ -1511,6 +1656,28 @@ export interface components {
         Reference: {
             id: string;
         };
+        Removal: {
+            by: components["schemas"]["ActorName"];
+            /** Format: date-time */
+            createdAt: string;
+            events: number;
+            finishedAt: string | null;
+            held: number;
+            id: string;
+            /** @enum {unknown} */
+            kind: "erasure" | "retention";
+            payloads: number;
+            pseudonym: string | null;
+            reason: string;
+            renamedEvents: number | null;
+            sealed: boolean | null;
+            /** @enum {unknown} */
+            state: "announced" | "cleaning" | "done" | "removing" | "requested";
+            waitsFor: string | null;
+        };
+        Removals: {
+            erasures: components["schemas"]["Removal"][];
+        };
         Replay: {
             after: number | string;
             nextAfter: number | string | null;
@@ -1538,6 +1705,29 @@ export interface components {
         };
         /** @enum {string} */
         ResourceType: "action_run" | "agent_spec" | "artifact" | "automation" | "automation_run" | "chat_thread" | "connection" | "decision" | "flashboard" | "inbound_message" | "template";
+        Retention: {
+            maxAgeDays: number | null;
+            rules: components["schemas"]["TypeRule"][];
+            runs: components["schemas"]["Removal"][];
+            /** @enum {unknown} */
+            source: "none" | "server" | "tenant";
+        };
+        RetentionPolicy: {
+            maxAgeDays: number | null;
+            /** @default [] */
+            rules: {
+                eventType: string;
+                maxAgeDays: number;
+            }[];
+        };
+        RetentionPreview: {
+            events: number;
+            exact: boolean;
+            held: number;
+            newest: string | null;
+            oldest: string | null;
+            payloads: number;
+        };
         Search: {
             matches: components["schemas"]["Match"][];
         };
@@ -1692,6 +1882,10 @@ export interface components {
         TypeFacet: {
             more: number;
             values: components["schemas"]["TypeCount"][];
+        };
+        TypeRule: {
+            eventType: string;
+            maxAgeDays: number;
         };
         ValidationError: {
             loc: (string | number)[];
@@ -2043,6 +2237,96 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AlertTestResult"];
+                };
+            };
+        };
+    };
+    listErasures: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removals"];
+                };
+            };
+        };
+    };
+    createErasure: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewErasure"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErasurePreview"];
+                };
+            };
+            202: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removal"];
+                };
+            };
+        };
+    };
+    getErasure: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path: {
+                erasure_id: string;
+            };
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removal"];
                 };
             };
         };
@@ -2916,6 +3200,85 @@ export interface operations {
             };
         };
     };
+    listHolds: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Holds"];
+                };
+            };
+        };
+    };
+    createHold: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewHold"];
+            };
+        };
+        responses: {
+            201: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Hold"];
+                };
+            };
+        };
+    };
+    releaseHold: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path: {
+                hold_id: string;
+            };
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            204: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
     listKeys: {
         parameters: {
             query?: {
@@ -3270,6 +3633,110 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    getRetention: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+        };
+    };
+    setRetention: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionPolicy"];
+            };
+        };
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Retention"];
+                };
+            };
+        };
+    };
+    applyRetention: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            202: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Removal"];
+                };
+            };
+        };
+    };
+    previewRetention: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionPreview"];
+                };
             };
         };
     };

@@ -25,6 +25,7 @@ from whence.api import (
     oidc_pages,
     operators,
     reads,
+    removals,
     seals,
     sentences,
     session_tenants,
@@ -135,7 +136,7 @@ def route_handlers(settings: Settings) -> list[HTTPRouteHandler]:
     """Every handler of the application. A new route is one more handler in the `ROUTES` of its module."""
     modules = (
         *(reads, activity, names, exports, entries, feeds, followers, webhooks, alerts, writes, causes, seals),
-        *(sentences, views, credentials, sessions, session_tenants, operators, metrics_page, health),
+        *(removals, sentences, views, credentials, sessions, session_tenants, operators, metrics_page, health),
     )
     handlers = [handler for module in modules for handler in module.ROUTES]
     handlers += docs_page.routes(settings, handlers)

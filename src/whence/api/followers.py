@@ -1,4 +1,5 @@
-"""The followers of a server: the worker that runs them and the sealer, and the route that says how far they are."""
+"""The followers of a server: the worker that runs them, the sealer and the removals, and the route that says how far
+they are."""
 
 import asyncio
 import contextlib
@@ -20,6 +21,8 @@ from whence.errors import Forbidden
 from whence.followers import Work, Worker
 from whence.outbound import Sender
 from whence.payload_indexing import PayloadIndexing
+from whence.removal import RemovalWork
+from whence.retention_schedule import RetentionSchedule
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.sentences import load_grammar
@@ -69,11 +72,14 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
         AlertRules(store),
     ]
     sealing = _new_sealing(settings, store, secret)
-    beside = [PayloadIndexing(store, settings.payload_fields).run]
+    removals = RemovalWork(store, seals=sealing is not None)
+    schedule = RetentionSchedule(store, settings.default_policy)
+    beside = [PayloadIndexing(store, settings.payload_fields).run, schedule.run]
     if sealing is not None:
         beside.append(sealing.run)
-    worker = Worker(store, works, beside)
+    worker = Worker(store, [*works, removals], beside)
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
+    metrics.watch(removals_waiting=lambda: len(removals.waiting))
     if sealing is not None:
         metrics.watch(sealing_stopped=lambda: len(sealing.stopped))
     return worker

@@ -31,6 +31,7 @@ _GAUGES = {
         "follower_lag_events",
         "Positions that the last of them has not read.",
     ),
+    "removals_waiting": ("removals_waiting", "Removals that wait for a checkpoint, or for readers of the store."),
     "sealing_stopped": ("sealing_stopped_logs", "Logs that must not be signed; the server's log has the reason."),
 }
 """Name, after the prefix, and description of each gauge."""

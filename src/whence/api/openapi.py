@@ -16,6 +16,7 @@ from whence.api.auth import COOKIE
 from whence.api.examples import ERRORS, PROBLEMS, REQUESTS, RESPONSES, results_of
 from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.operator_tokens import LIFETIME_MAX_S
+from whence.api.removal_schemas import REMOVAL_REQUESTS, REMOVAL_RESPONSES, removal_schemas
 from whence.api.webhook_schemas import WEBHOOK_REQUESTS, WEBHOOK_RESPONSES, webhook_schemas
 from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, WORD_PATTERN, Vocabulary
 from whence.permissions import READ, known_scopes
@@ -54,6 +55,7 @@ _TAGS = {
     "Alerts": "Rules that watch the log, and say so in it when they fire.",
     "Webhooks": "Events that the server sends, for the scope admin.",
     "Views": "Saved views of the console, which a tenant shares.",
+    "Retention": "How long events are kept, legal holds, and the erasure of payloads, for the scope admin.",
     "Proof": "Checkpoints of the log, and proofs that can be checked without trusting the server.",
     "Credentials": "API keys, and sessions for browsers.",
     "Operators": "The tenants, and tokens for them. For an operator's key, which only the command line makes.",
@@ -100,6 +102,8 @@ _PATH_PARAMETERS: dict[str, tuple[Json, str]] = {
     "key_id": ({"type": "string"}, "The public id of the key."),
     "view_id": ({"type": "string", "format": "uuid"}, "The id of the view."),
     "rule_id": ({"type": "string", "format": "uuid"}, "The id of the rule."),
+    "hold_id": ({"type": "string", "format": "uuid"}, "The id of the hold."),
+    "erasure_id": ({"type": "string", "format": "uuid"}, "The id of the erasure."),
     "webhook_id": ({"type": "string", "format": "uuid"}, "The id of the webhook."),
     "position": (
         {"type": "string", "pattern": "^([0-9]{1,19}|[A-Za-z0-9_-]{44})$"},
@@ -202,7 +206,7 @@ def _with_example(schema: Json) -> Json:
     if schema.get("type") == "string":  # lines
         return {"schema": schema, "example": msgspec.json.encode(REQUESTS["NewEvent"]).decode() + "\n"}
     name = schema.get("items", schema).get("$ref", "").rpartition("/")[2]
-    example = (REQUESTS | WEBHOOK_REQUESTS)[name]
+    example = (REQUESTS | WEBHOOK_REQUESTS | REMOVAL_REQUESTS)[name]
     return {"schema": schema, "example": [example] if "items" in schema else example}
 
 
@@ -252,7 +256,7 @@ def _response_example(schema: Json, status: int) -> Json:
         return {"example": results_of(status)}
     if name == "Error":
         return {"example": ERRORS[status]}
-    responses = RESPONSES | WEBHOOK_RESPONSES
+    responses = RESPONSES | WEBHOOK_RESPONSES | REMOVAL_RESPONSES
     if name in responses:
         return {"example": responses[name]}
     return {"example": {"status": "ok"}} if "status" in schema.get("properties", ()) else {}
@@ -415,6 +419,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
                 },
             },
         },
+        **removal_schemas(),
         **webhook_schemas(),
         "SignInCode": {
             "type": "object",

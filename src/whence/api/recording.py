@@ -1,4 +1,4 @@
-"""Keys, sessions, reads and exports as events of the tenant, for those who switch it on with `WHENCE_RECORD`.
+"""What `WHENCE_RECORD` names as events of the tenant: keys, sessions, reads, exports, and changes of retention.
 
 The events count like all others, so none is stored by default. An event is durable before its request is answered: what
 could not be recorded is refused. Only what comes over HTTP is recorded.
@@ -14,11 +14,12 @@ from whence.api.redaction import without_secrets
 from whence.events import EVENT_LOG, NewEvent
 from whence.ingest import Ingest
 from whence.permissions import ApiKey, Principal
+from whence.retention import Policy
 from whence.wire.fields import Broken, check_actor_id
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.times import format_time
 
-__all__ = ["Recorder", "actor_of"]
+__all__ = ["Recorder", "actor_name"]
 
 _QUERY_MAX = 4_096
 _ADDRESS_SAFE = "/%:@!$&'()*+,;=~-._?"
@@ -70,12 +71,27 @@ class Recorder:
         payload = {"asOf": as_of, **_address(path, query)}
         await self._record("exports", "whence.exported", by, by.tenant, payload, now)
 
+    async def hold_placed(self, by: Principal, hold_id: str, reason: str, now: int) -> None:
+        """Record a new legal hold. What it holds is not named: that may be a person."""
+        payload = {"holdId": hold_id, "reason": reason}
+        await self._record("retention", "whence.hold_placed", by, by.tenant, payload, now)
+
+    async def hold_released(self, by: Principal, hold_id: str, now: int) -> None:
+        """Record the end of a legal hold."""
+        await self._record("retention", "whence.hold_released", by, by.tenant, {"holdId": hold_id}, now)
+
+    async def retention_changed(self, by: Principal, policy: Policy, now: int) -> None:
+        """Record another policy of retention."""
+        rules = [{"eventType": rule.event_type, "maxAgeDays": rule.max_age_days} for rule in policy.rules]
+        payload = {"maxAgeDays": policy.max_age_days, "rules": rules}
+        await self._record("retention", "whence.retention_changed", by, by.tenant, payload, now)
+
     async def _record(
         self, kind: str, event_type: str, by: Principal, tenant: str, payload: Mapping[str, Any], now: int
     ) -> None:
         if kind not in self._kinds:
             return
-        actor_type, actor_id = actor_of(by)
+        actor_type, actor_id = actor_name(by)
         event = NewEvent(
             id=new_uuid7(),
             event_type=event_type,
@@ -91,11 +107,6 @@ class Recorder:
             raise receipt.error
 
 
-def actor_of(by: Principal) -> tuple[str, str]:
-    """Actor type and id of who sent a request, in the events about it."""
-    return "user" if by.key_id is None else "api_key", by.key_id or _actor_id(by.subject)
-
-
 def _address(path: str, query: bytes) -> dict[str, str]:
     """The path and the query of a request as it was sent, without what could be a secret."""
     return {
@@ -104,9 +115,11 @@ def _address(path: str, query: bytes) -> dict[str, str]:
     }
 
 
-def _actor_id(subject: str) -> str:
-    """The subject of a token as an actor; a text that no actor can have is left out."""
+def actor_name(by: Principal) -> tuple[str, str]:
+    """The type and the id of a principal as an actor. The subject of a token that no actor can have is left out."""
+    if by.key_id is not None:
+        return "api_key", by.key_id
     try:
-        return check_actor_id(subject)
+        return "user", check_actor_id(by.subject)
     except Broken:
-        return "jwt"
+        return "user", "jwt"

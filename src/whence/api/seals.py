@@ -13,7 +13,7 @@ from whence.api.context import context_of, now_us, principal_of
 from whence.api.credentials import check_json_media
 from whence.api.operation import Operation, ResponseSpec, document_route, read_route, ref
 from whence.api.reads import event_id_of
-from whence.api.recording import actor_of
+from whence.api.recording import actor_name
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
@@ -179,7 +179,7 @@ async def begin_epoch(request: Request) -> JsonResponse:
     origins = await context.store.seals.list_origins(tenant)
     if not origins:
         raise NotSealedYet("The log has no origin yet: it is empty or new, or this server does not seal.")
-    actor_type, actor_id = actor_of(principal)
+    actor_type, actor_id = actor_name(principal)
     asked = EpochRequest(
         ended=origins[-1].name, reason=reason, actor_type=actor_type, actor_id=actor_id, requested_at=now_us()
     )

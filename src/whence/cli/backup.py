@@ -1,5 +1,8 @@
 """The commands `backup` and `restore`."""
 
+import asyncio
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +12,10 @@ from whence.cli.app import UNSOUND
 from whence.cli.local_store import LogOption, StoreOption, settings_for, settings_of_log
 from whence.cli.terminal import printable, say
 from whence.cli.verify import finding_lines, size_of, terminal_progress
-from whence.storage import backend_for
+from whence.counting import counted
+from whence.erasing_again import erase_again
+from whence.storage import backend_for, create_store
+from whence.storage.removals import Erased
 from whence.storage.verification import Report
 
 __all__ = ["backup", "restore"]
@@ -47,7 +53,8 @@ def restore(
 ) -> int:
     """Verify a backup and replace a store with it, while no server runs.
 
-    Sessions end. Keys that were revoked in the replaced store stay revoked.
+    Sessions end. Keys that were revoked in the replaced store stay revoked, and what was erased in
+    it is erased again.
     """
     settings = settings_for(store=store)
     restored = backend_for(settings.store).restore(
@@ -65,7 +72,23 @@ def restore(
             f"Logs that were signed with more events than the backup has: {restored.epochs}. The next server begins a "
             "new epoch of each, with another key, and records that in the log."
         )
+    if restored.erased:
+        erased = asyncio.run(_erase_again(settings.store, restored.erased))
+        if erased:
+            found = counted(erased, "payload or name", "payloads and names")
+            say(f"Erased again, since the backup still had them: {found}.")
     return 0
+
+
+async def _erase_again(url: str, entries: Sequence[Erased]) -> int:
+    """Erase what the ledger of the store names, and overwrite it in the file."""
+    store = create_store(url)
+    try:
+        erased = await erase_again(store, entries, time.time_ns() // 1_000)
+        await store.removals.scrub()
+        return erased
+    finally:
+        await store.close()
 
 
 def _unsound(report: Report, sentence: str) -> int:

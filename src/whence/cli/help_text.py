@@ -102,6 +102,22 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "checkpoint new-epoch": ("whence checkpoint new-epoch rotated",),
     "checkpoint key": ("whence checkpoint key > acme.key",),
     "proof": ("whence proof @5539 -o event.proof",),
+    "retention": ("whence retention show", "whence retention set 365d"),
+    "retention show": ("whence retention show",),
+    "retention set": ("whence retention set 365d", "whence retention set forever --rule 'chat_thread.*=30d'"),
+    "retention preview": ("whence retention preview",),
+    "retention apply": ("whence retention apply", "whence retention apply --yes"),
+    "hold": ("whence hold add --flow order-8841 --reason 'Case 2026-4'", "whence hold list"),
+    "hold add": (
+        "whence hold add --flow order-8841 --reason 'Case 2026-4'",
+        "whence hold add -q 'actor:agent/planner since:2026-01-01' --reason 'Case 2026-4'",
+    ),
+    "hold list": ("whence hold list",),
+    "hold release": ("whence hold release 01941f29-0000-7aaa-8000-000000000005",),
+    "erase": (
+        "whence erase @5539 --reason 'Request 2026-117'",
+        "whence erase --actor user/u-17 --names --reason 'Request 2026-117'",
+    ),
     "migrate": ("whence migrate --store postgresql://localhost/whence",),
     "copy": ("whence copy --from sqlite:///log.db --to postgresql://localhost/whence",),
     "verify": (

@@ -4,10 +4,10 @@
 - `requests`, `responses`, `event_builder`, `encoding` and `retries` are pure: they build, parse and decide.
 - `context` holds what events inherit: their cause, flow and actor. `tracing`, `action_runs` and `runs` record calls
   and runs as events.
-- `alert_rules` has the calls about alert rules, and `exports` what exports need.
+- `call_groups` names the groups of calls: `alert_rules`, `views`, `webhooks`, and in `removals` those about retention,
+  legal holds and erasures. `exports` has what exports need.
 - `reasons` says why there is no connection.
-- `following` iterates over events as they are stored. `webhooks` has the calls about webhooks, `views` those
-  about saved views.
+- `following` iterates over events as they are stored.
 - `transport` sends a request over HTTP once, and `deprecations` logs what a response announces. `tokens` signs tokens
   for tenants.
 - `emitter` accepts events and sends them in batches. `backlog` holds what is not sent yet, `spool` and `spool_lock` its
@@ -27,6 +27,7 @@ from whence.client.event_builder import Cause, EmittedEvent, EventFields
 from whence.client.exports import ExportFilters
 from whence.client.following import AsyncFollow, Follow
 from whence.client.options import BeforeSend, ClientOptions
+from whence.client.removals import AsyncErasures, AsyncHolds, AsyncRetention, Erasures, Holds, Retention
 from whence.client.reporting import OnError
 from whence.client.requests import (
     JSON,
@@ -92,7 +93,10 @@ __all__ = [
     "ApiRequest",
     "ApiResponse",
     "AsyncAlertRules",
+    "AsyncErasures",
     "AsyncFollow",
+    "AsyncHolds",
+    "AsyncRetention",
     "AsyncViews",
     "AsyncWebhooks",
     "AsyncWhence",
@@ -107,6 +111,7 @@ __all__ = [
     "Default",
     "EmittedEvent",
     "Enricher",
+    "Erasures",
     "EventFields",
     "EventFilters",
     "EventPage",
@@ -117,6 +122,7 @@ __all__ = [
     "Follow",
     "FollowFilters",
     "HistogramFilters",
+    "Holds",
     "KeyBody",
     "KeysBody",
     "ListFilters",
@@ -127,6 +133,7 @@ __all__ = [
     "Payload",
     "QueueFull",
     "Rejected",
+    "Retention",
     "Run",
     "SpoolFull",
     "Stats",

@@ -15,15 +15,14 @@ from uuid import UUID
 import msgspec
 
 from whence.client import requests
-from whence.client.alert_rules import AlertRules, AsyncAlertRules
 from whence.client.at_exit import exit_has_begun
 from whence.client.base_client import BaseClient
 from whence.client.batches import batch_of, results_of
+from whence.client.call_groups import AsyncCallGroups, CallGroups
 from whence.client.errors import QueueFull, Unreachable
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, id_and_flow, stored_form
 from whence.client.exports import ExportFilters, Lines, async_export_parts, events_of, export_parts
 from whence.client.following import AsyncFollow, Follow, OnRetry
-from whence.client.log_tree import AsyncLogTree, LogTree
 from whence.client.options import ClientOptions
 from whence.client.responses import (
     NOT_A_WHENCE_SERVER,
@@ -39,8 +38,6 @@ from whence.client.responses import (
 )
 from whence.client.retries import RetryPolicy
 from whence.client.tokens import ExchangedToken, is_renewed
-from whence.client.views import AsyncViews, Views
-from whence.client.webhooks import AsyncWebhooks, Webhooks
 from whence.errors import WhenceError
 from whence.wire.activity_bodies import (
     ActorActivityBody,
@@ -70,7 +67,7 @@ EventInput = Mapping[str, Any] | str
 """A mapping with the keys of the API, or an event type."""
 
 
-class Whence(BaseClient):
+class Whence(CallGroups, BaseClient):
     """A client of a Whence server, safe to use from many threads. Close it, or use it in a `with` block.
 
     `url` and `api_key` default to `WHENCE_URL` and `WHENCE_API_KEY`, and then to a saved profile: the one that the
@@ -297,26 +294,6 @@ class Whence(BaseClient):
         """
         return parse_text(self.send(requests.proof_request(event_id)))
 
-    @property
-    def alert_rules(self) -> AlertRules:
-        """The alert rules of the tenant, for a key with the scope admin."""
-        return AlertRules(self.send)
-
-    @property
-    def tree(self) -> LogTree:
-        """What proves many events at once, for a credential that may read every event."""
-        return LogTree(self.send, self.stream)
-
-    @property
-    def views(self) -> Views:
-        """The saved views of the console, for a credential that may read every event."""
-        return Views(self.send)
-
-    @property
-    def webhooks(self) -> Webhooks:
-        """The webhooks of the tenant, for a key with the scope admin."""
-        return Webhooks(self.send)
-
     def stream(self, request: requests.ApiRequest) -> Iterator[bytes]:
         """Send a request, with retries, and yield the body of the response while it comes. Raises Unreachable when no
         response came, or when it breaks off."""
@@ -360,7 +337,7 @@ class Whence(BaseClient):
         self.close()
 
 
-class AsyncWhence(BaseClient):
+class AsyncWhence(AsyncCallGroups, BaseClient):
     """`Whence` for asyncio, with the same names. Queued events are sent by a thread, and so outlive the event loop."""
 
     def __init__(
@@ -564,26 +541,6 @@ class AsyncWhence(BaseClient):
     async def proof(self, event_id: str | UUID) -> str:
         """As `Whence.proof`."""
         return parse_text(await self.send(requests.proof_request(event_id)))
-
-    @property
-    def alert_rules(self) -> AsyncAlertRules:
-        """As `Whence.alert_rules`."""
-        return AsyncAlertRules(self.send)
-
-    @property
-    def tree(self) -> AsyncLogTree:
-        """As `Whence.tree`."""
-        return AsyncLogTree(self.send, self.stream)
-
-    @property
-    def views(self) -> AsyncViews:
-        """As `Whence.views`."""
-        return AsyncViews(self.send)
-
-    @property
-    def webhooks(self) -> AsyncWebhooks:
-        """As `Whence.webhooks`."""
-        return AsyncWebhooks(self.send)
 
     def stream(self, request: requests.ApiRequest) -> AsyncIterator[bytes]:
         """As `Whence.stream`."""

@@ -14,6 +14,7 @@ import msgspec
 
 from whence.errors import StoreRefused
 from whence.storage.base import Store
+from whence.storage.removals import Erased
 from whence.storage.verification import Report
 
 __all__ = [
@@ -44,7 +45,8 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """The result of a restore: the check of the backup, how many keys stay revoked, and how many logs get a new epoch.
+    """The result of a restore: the check of the backup, how many keys stay revoked, how many logs get a new epoch, and
+    what was erased in the store before, which has to be erased again.
 
     `revoked` counts the keys that are valid in the backup but were revoked in the replaced store. It is None when
     there was no readable store to replace. `epochs` counts the logs that were signed with more events than the backup
@@ -54,6 +56,7 @@ class Restored(msgspec.Struct, frozen=True):
     report: Report
     revoked: int | None = None
     epochs: int = 0
+    erased: tuple[Erased, ...] = ()
 
 
 class SharedStores(Protocol):

@@ -16,6 +16,7 @@ __all__ = [
     "PAYLOAD_ERASED",
     "REMOVED_AT_ONCE",
     "RETENTION_APPLIED",
+    "Erased",
     "HoldVersion",
     "HoldsChanged",
     "Purge",
@@ -48,6 +49,16 @@ def refuse_unknown_holds(stored: Iterable[HoldVersion], known: Sequence[HoldVers
     """Raise HoldsChanged when a hold is stored that the caller does not know. One that is gone does no harm."""
     if not frozenset(stored) <= frozenset(known):
         raise HoldsChanged("The holds of the tenant have changed. Nothing was removed.")
+
+
+class Erased(msgspec.Struct, frozen=True):
+    """What a ledger of erasures says: the payloads of these events were erased, each named by its position and the
+    beginning of its leaf. With `new_id` it is instead the id of the actor of the one event, which has this in its
+    place."""
+
+    tenant: str
+    events: tuple[tuple[int, bytes], ...]
+    new_id: str | None = None
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -83,7 +94,9 @@ class Removals(Protocol):
         no event uses any more. Their leaves stay, as tiles of level 0. Returns how many events were there."""
         ...
 
-    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+    async def erase_actor(
+        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
         """Replace the id of the actor with this type and id in its one row. Returns how many events it has; 0 when
         there is no such actor, or when `new_id` is taken."""
         ...

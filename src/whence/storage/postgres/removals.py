@@ -64,13 +64,15 @@ class PostgresRemovals:
 
         return await self._remove(tenant, remove)
 
-    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+    async def erase_actor(
+        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
         """Replace the id of an actor."""
         type_, id_ = actor
         names = spellings(id_)
 
         async def erase(connection: Connection, owner: Tenant) -> int:
-            row = await _locked_head(connection, owner)
+            row = await _locked_head(connection, owner, holds)
             if row is None:
                 return 0
             rows = await connection.fetch(_SQL["actors_by_id"], owner.number, [*names, new_id])
@@ -98,16 +100,14 @@ class PostgresRemovals:
         return removed
 
 
-async def _locked_head(
-    connection: Connection, owner: Tenant, holds: Sequence[HoldVersion] | None = None
-) -> PostgresHeadRow | None:
+async def _locked_head(connection: Connection, owner: Tenant, holds: Sequence[HoldVersion]) -> PostgresHeadRow | None:
     """The tenant's head, locked until the commit like its deliveries; None when it has none. Raises HoldsChanged for a
-    hold that is not among `holds`, if these are given."""
+    hold that is not among `holds`."""
     row = await head_row(connection, owner, "lock_head")
     if row is None:
         return None
-    if holds is not None:  # read after the wait for the lock, so that no hold is missed that was stored before `settle`
-        rows = await connection.fetch(_SQL["hold_versions"], HOLD, owner.name)
-        refuse_unknown_holds([tuple(each) for each in rows], holds)
+    # Read after the wait for the lock, so that no hold is missed that was stored before `settle`.
+    rows = await connection.fetch(_SQL["hold_versions"], HOLD, owner.name)
+    refuse_unknown_holds([tuple(each) for each in rows], holds)
     await connection.execute(_SQL["lock_deliveries"], owner.name)
     return row

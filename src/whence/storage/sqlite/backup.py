@@ -30,6 +30,7 @@ from whence.storage.sqlite.connection import (
     refuse_changed_schema,
     refusing,
 )
+from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.verify import verify
@@ -69,9 +70,10 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
 def restore(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Restored:
     """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.
 
-    Sessions end. Keys that were revoked in the store that is replaced stay revoked. A backup of an earlier release is
+    Sessions end. Keys that were revoked in the store that is replaced stay revoked. What was erased there may be in the
+    backup, and has to be erased again: it is part of the result. A backup of an earlier release is
     migrated as it is copied, and verified then. Raises StoreRefused while a server
-    serves the store, and for a store that exists, unless `force`.
+    serves the store, for a store that exists, unless `force`, and for a damaged ledger of erasures.
     """
     source, destination = real_path(source), real_path(destination)
     _check_paths(source, destination)
@@ -85,6 +87,7 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
     make_folder(destination)
     lock = ServingLock(destination)
     try:
+        erased = ErasureLedger(destination).read()
         report = None if _is_of_earlier_release(source) else verify(source, progress)
         if report is not None and not report.sound:
             return Restored(report)
@@ -99,7 +102,7 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
             epochs = _end_epochs(partial, destination)
             _put_in_place(partial, destination)
         _update_record(destination)
-        return Restored(report, revoked, epochs)
+        return Restored(report, revoked, epochs, tuple(erased))
     finally:
         lock.release()
 

@@ -155,7 +155,7 @@ ARGUMENTS: dict[str, Any] = {
     "put_tiles": tuple[str, list[TileRow]],
     "erase_payloads": tuple[str, list[int], int, list[HoldVersion]],
     "purge": tuple[str, Purge, list[HoldVersion]],
-    "erase_actor": tuple[str, tuple[str, str], str, int],
+    "erase_actor": tuple[str, tuple[str, str], str, int, list[HoldVersion]],
     "settle": tuple[str],
     "scrub": tuple[()],
     "index_payloads": tuple[str, list[str]],

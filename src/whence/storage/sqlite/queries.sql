@@ -495,7 +495,7 @@ INSERT INTO actor_total (tenant_no, level, bucket, up_to, counts) VALUES (?, ?, 
 SELECT id, version FROM definition WHERE kind = ? AND tenant = ?
 
 -- name: payloads_to_erase
-SELECT kind, salt, payload FROM event WHERE key = ? AND payload IS NOT NULL
+SELECT kind, salt, payload, leaf FROM event WHERE key = ? AND payload IS NOT NULL
 
 -- name: erase_payload
 UPDATE event SET payload_hash = ?2, payload = NULL, salt = NULL, erased_at = ?3 WHERE key = ?1
@@ -505,6 +505,9 @@ UPDATE actor SET actor_id = ?, erased_at = ? WHERE key = ?
 
 -- name: events_of_actor
 SELECT coalesce(sum(events), 0) FROM rollup_actor WHERE tenant_no = ? AND level = 0 AND bucket = 0 AND actor = ?
+
+-- name: event_of_actor
+SELECT key, leaf FROM event WHERE tenant_no = ? AND actor = ? LIMIT 1
 
 -- name: save_erasure
 UPDATE tenant SET payload_bytes = ?2, measured_to = ?3, removal_epoch = removal_epoch + 1 WHERE tenant_no = ?1

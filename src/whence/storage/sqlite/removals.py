@@ -18,6 +18,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import NameCache, head_draft
 from whence.storage.sqlite.connection import connect
 from whence.storage.sqlite.credentials import Write
+from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.payload_index import forget_payload_values
 from whence.storage.sqlite.purge import forget_content, purge_events
 from whence.storage.sqlite.rows import head_row, key_of, number_of
@@ -43,6 +44,7 @@ class SQLiteRemovals:
         self._write = write
         self._names = names
         self._serving = serving
+        self._ledger = ErasureLedger(path)
 
     async def erase_payloads(
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
@@ -50,7 +52,7 @@ class SQLiteRemovals:
         """Erase payloads, with their salts and with what webhooks answered to them."""
 
         def erase(connection: apsw.Connection, head: HeadDraft) -> int:
-            return _erase_payloads(connection, head, positions, erased_at)
+            return self._erase_payloads(connection, head, positions, erased_at)
 
         return await self._remove(tenant, erase, holds)
 
@@ -62,7 +64,9 @@ class SQLiteRemovals:
 
         return await self._remove(tenant, remove, holds)
 
-    async def erase_actor(self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int) -> int:
+    async def erase_actor(
+        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+    ) -> int:
         """Replace the id of an actor."""
         type_, id_ = actor
 
@@ -70,13 +74,50 @@ class SQLiteRemovals:
             name, key = _stored_actor(connection, head.tenant_no, type_, spellings(id_))
             if key is None or _stored_actor(connection, head.tenant_no, type_, [new_id])[1] is not None:
                 return 0
+            row: Any = connection.execute(_SQL["event_of_actor"], (head.tenant_no, number_of(key))).fetchone()
+            if row is not None:
+                self._note(tenant, [(number_of(row[0]), row[1])], new_id)
             connection.execute(_SQL["erase_actor"], (new_id, erased_at, key))
             self._names.forget([(head.tenant_no, name, type_)])
             connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
             events: int = connection.execute(_SQL["events_of_actor"], (head.tenant_no, number_of(key))).get
             return events
 
-        return await self._remove(tenant, erase)
+        return await self._remove(tenant, erase, holds)
+
+    def _erase_payloads(
+        self, connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int
+    ) -> int:
+        """Erase the payloads at these positions, and return how many there were. Raises Unsound where a salt is
+        missing."""
+        lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
+        going: list[tuple[int, bytes, int]] = []
+        erased: list[tuple[int, bytes]] = []
+        for position in positions:
+            key = key_of(head.tenant_no, position)
+            row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
+            if row is None or row[0] in lasting:
+                continue
+            _, salt, payload, leaf = row
+            if salt is None:
+                raise Unsound(f"{head.tenant}, position {position}: the salt of the payload is missing.")
+            going.append((key, hash_payload(salt, payload), erased_at))
+            head.payload_bytes -= len(payload)
+            erased.append((position, leaf))
+        forget_payload_values(connection, head.tenant_no, [position for position, _ in erased])  # reads the payloads
+        connection.executemany(_SQL["erase_payload"], going)
+        forget_content(connection, head.tenant_no, positions)
+        if erased:
+            self._note(head.tenant, erased)
+            connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
+        return len(erased)
+
+    def _note(self, tenant: str, events: Sequence[tuple[int, bytes]], new_id: str | None = None) -> None:
+        """Note in the ledger what is about to be erased. Raises Unavailable when that fails: then nothing is erased."""
+        try:
+            self._ledger.add(tenant, events, new_id)
+        except OSError as error:
+            raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
 
     async def settle(self, tenant: str) -> None:
         """Wait for the requests that the writer has: it takes one after the other."""
@@ -94,48 +135,25 @@ class SQLiteRemovals:
         self,
         tenant: str,
         work: Callable[[apsw.Connection, HeadDraft], int],
-        holds: Sequence[HoldVersion] | None = None,
+        holds: Sequence[HoldVersion],
     ) -> int:
-        """Remove something, unless a hold is stored that is not among `holds`, if these are given."""
+        """Remove something, unless a hold is stored that is not among `holds`."""
         if not self._serving:
             raise Unavailable("This process opened the store beside its server and may not remove from it.")
 
         def remove(connection: apsw.Connection) -> int | HoldsChanged:
             if head_row(connection, tenant) is None:
                 return 0
-            if holds is not None:
-                try:
-                    refuse_unknown_holds(connection.execute(_SQL["hold_versions"], (HOLD, tenant)), holds)
-                except HoldsChanged as error:
-                    return error  # raising it would undo the writer's whole group
+            try:
+                refuse_unknown_holds(connection.execute(_SQL["hold_versions"], (HOLD, tenant)), holds)
+            except HoldsChanged as error:
+                return error  # raising it would undo the writer's whole group
             return work(connection, head_draft(connection, tenant))
 
         done: int | HoldsChanged = await self._write(remove)
         if isinstance(done, HoldsChanged):
             raise done
         return done
-
-
-def _erase_payloads(connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int) -> int:
-    """Erase the payloads at these positions, and return how many there were. Raises Unsound for one without a salt."""
-    lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
-    erased: dict[int, tuple[int, bytes, int]] = {}
-    for position in positions:
-        key = key_of(head.tenant_no, position)
-        row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
-        if row is None or row[0] in lasting:
-            continue
-        _, salt, payload = row
-        if salt is None:
-            raise Unsound(f"{head.tenant}, position {position}: the salt of the payload is missing.")
-        erased[position] = key, hash_payload(salt, payload), erased_at
-        head.payload_bytes -= len(payload)
-    forget_payload_values(connection, head.tenant_no, list(erased))  # which reads the payloads
-    connection.executemany(_SQL["erase_payload"], list(erased.values()))
-    forget_content(connection, head.tenant_no, positions)
-    if erased:
-        connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
-    return len(erased)
 
 
 def _stored_actor(

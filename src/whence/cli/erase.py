@@ -1,0 +1,55 @@
+"""The command `erase`: the payloads of events, for ever."""
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import Parameter
+
+from whence.cli.profiles import ServerOptions, client_for
+from whence.cli.references import EventId, event_id
+from whence.cli.removal_progress import confirm, say_result, wait_until_done
+from whence.cli.selections import Selection
+from whence.cli.terminal import out_json, say
+from whence.counting import counted
+from whence.errors import Invalid
+
+__all__ = ["erase"]
+
+
+def erase(
+    *events: EventId,
+    selection: Selection | None = None,
+    names: Annotated[
+        bool, Parameter(negative="", help="Replace the id of the actor too, in all of its events. Needs --actor.")
+    ] = False,
+    reason: Annotated[str, Parameter(help="Why, such as the number of a request. It stays in the log.")],
+    yes: Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
+    server: ServerOptions | None = None,
+) -> None:
+    """Erase the payloads of events for ever, and wait until that is done.
+
+    The events stay, with everything but their payloads, and so do their proofs. What a legal hold
+    keeps is not erased. Says what will be erased, and asks before it begins.
+    """
+    chosen = selection or Selection()
+    if bool(events) == chosen.is_given:
+        raise Invalid.at((), "Pass either events, or one of --flow, --resource, --actor and -q.")
+    with client_for(server) as whence:
+        ids = [event_id(whence, each) for each in events] or None
+        q = chosen.text() if chosen.is_given else None
+        found = whence.erasures.preview(q=q, event_ids=ids)
+        least = "" if found.exact else "at least "
+        held = f" {found.held:,} more are held, and stay." if found.held else ""
+        question = f"This erases {least}{counted(found.payloads, 'payload')} for ever.{held}"
+        if names:
+            question += " The id of the actor is replaced in all of its events."
+        if not confirm(question, yes=yes):
+            say("Nothing was erased.")
+            return
+        asked = whence.erasures.create(reason, q=q, event_ids=ids, names=names)
+        done = wait_until_done(asked, lambda: whence.erasures.get(asked.id))
+    if json:
+        out_json(msgspec.json.encode(done))
+        return
+    say_result(done)

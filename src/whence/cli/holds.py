@@ -1,0 +1,66 @@
+"""The commands `hold add`, `list` and `release`: legal holds."""
+
+from typing import Annotated
+
+import msgspec
+from cyclopts import App, Parameter
+
+from whence.cli.layout import style_of_stdout
+from whence.cli.profiles import ServerOptions, client_for
+from whence.cli.selections import Selection
+from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.wire.removal_bodies import HoldsBody
+
+__all__ = ["app"]
+
+app = App(name="hold", help_format="plaintext", version_flags=[])
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+
+@app.command
+def add(
+    *,
+    selection: Selection | None = None,
+    reason: Annotated[str, Parameter(help="Why, such as the number of a case. It names no person.")],
+    json: Json = False,
+    server: ServerOptions | None = None,
+) -> None:
+    """Keep events from retention and erasure, also those that come later, and print the id of the hold."""
+    q = (selection or Selection()).text()
+    with client_for(server) as whence:
+        hold = whence.holds.create(q, reason)
+    if json:
+        out_json(msgspec.json.encode(hold))
+        return
+    out(printable(hold.id))
+
+
+@app.command(name="list")
+def list_holds(*, json: Json = False, server: ServerOptions | None = None) -> None:
+    """List the legal holds, oldest first."""
+    with client_for(server) as whence:
+        found = whence.holds.list()
+    if json:
+        out_json(msgspec.json.encode(HoldsBody(holds=found)))
+        return
+    style = style_of_stdout()
+    rows = [
+        (each.id, each.created_at, printable(f"{each.by.actor_type}/{each.by.actor_id}"), each.q, each.reason)
+        for each in found
+    ]
+    lines = (line for row in rows for line in style.filled(printable(" · ".join(row))))
+    out(table_or_lines(("ID", "CREATED", "BY", "EVENTS", "REASON"), rows, lines, style.width))
+
+
+@app.command
+def release(
+    hold_id: Annotated[str, Parameter(name="ID", help="The id of the hold, from 'whence hold list'.")],
+    /,
+    *,
+    server: ServerOptions | None = None,
+) -> None:
+    """Release a hold. What only it has kept goes with the next run of retention."""
+    with client_for(server) as whence:
+        whence.holds.release(hold_id)
+    say("Released.")

@@ -1,0 +1,71 @@
+"""Erasures that are done again after a backup was restored that is older than they are."""
+
+from collections.abc import Sequence
+
+from whence.announcements import announcement
+from whence.errors import WhenceError
+from whence.events import Viewer
+from whence.legal_holds import holds_of
+from whence.merkle_proofs import LeafRange
+from whence.retention import EVENT_LOG_ACTOR, RemovalRequest, ranges_of
+from whence.storage.base import Store, Write
+from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, Erased
+from whence.wire.ids import new_uuid7
+
+__all__ = ["erase_again"]
+
+_REASON = "erased before a backup was restored"
+
+
+async def erase_again(store: Store, entries: Sequence[Erased], now: int) -> int:
+    """Erase what these entries of a ledger name and the store still has, each part after its announcement. Holds do
+    not count: it was erased when nothing held it. Returns how many payloads and names that were. `now` is in
+    microseconds since the epoch."""
+    return sum([await _erase(store, entry, now) for entry in entries])
+
+
+async def _erase(store: Store, entry: Erased, now: int) -> int:
+    same = [position for position, leaf in entry.events if await _is_same(store, entry.tenant, position, leaf)]
+    if entry.new_id is not None:
+        return await _rename(store, entry.tenant, same, entry.new_id, now)
+    positions = [position for position in same if await _has_payload(store, entry.tenant, position)]
+    erased = 0
+    for at in range(0, len(positions), REMOVED_AT_ONCE):
+        batch = sorted(positions[at : at + REMOVED_AT_ONCE])
+        await _announce(store, entry.tenant, batch, now)
+        holds = await holds_of(store, entry.tenant)
+        erased += await store.removals.erase_payloads(entry.tenant, batch, now, holds.versions)
+    return erased
+
+
+async def _is_same(store: Store, tenant: str, position: int, leaf: bytes) -> bool:
+    """Whether the event at a position is the one that was erased."""
+    return (await store.seals.read_leaves(tenant, LeafRange(position - 1, position))).startswith(leaf)
+
+
+async def _has_payload(store: Store, tenant: str, position: int) -> bool:
+    payloads = await store.read_payloads(Viewer(tenant), [position])
+    return bool(payloads) and payloads[0] is not None
+
+
+async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: str, now: int) -> int:
+    for position in positions:
+        for hashed in await store.read_log(tenant, position - 1, 1):
+            event = hashed.event
+            if event.position == position and event.actor_id != new_id:
+                await _announce(store, tenant, [], now)
+                holds = await holds_of(store, tenant)
+                await store.removals.erase_actor(
+                    tenant, (event.actor_type, event.actor_id), new_id, now, holds.versions
+                )
+                return 1
+    return 0
+
+
+async def _announce(store: Store, tenant: str, positions: Sequence[int], now: int) -> None:
+    request = RemovalRequest(kind="erasure", reason=_REASON, by=EVENT_LOG_ACTOR, created_at=now, as_of=0)
+    event = announcement(tenant, new_uuid7(), request, PAYLOAD_ERASED, ranges_of(positions), None, now)
+    [result] = await store.append(tenant, [Write(events=(event,))])
+    for error in [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]:
+        if error is not None:
+            raise error

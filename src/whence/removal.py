@@ -1,0 +1,353 @@
+"""The work of removals: does what erasures and retention runs ask for, and what it has begun it finishes.
+
+    requested   the request is stored, then answered
+    announced   an event of the log names the positions of a part, and a signed checkpoint covers that event
+    removing    the part is removed, a few positions at a time; then the next part is announced
+    cleaning    nothing is left to remove; the store overwrites what it still has of it
+    done        the request is kept as what it did
+
+Each step is saved before it is taken, and taking one again changes nothing. So whenever the process is stopped, the
+next one goes on. What an announced part consists of is read from its announcement.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+import structlog
+
+from whence.announcements import announced_ranges, announcement, announcement_id
+from whence.errors import Conflict, WhenceError
+from whence.events import Query, Viewer
+from whence.followers import Definitions
+from whence.legal_holds import held_among, holds_of
+from whence.removal_parts import PREFIX_STEP, Part, any_held, next_part, save_state
+from whence.retention import (
+    EVENT_LOG_ACTOR,
+    Ranges,
+    RemovalRequest,
+    actor_of,
+    count_in,
+    positions_in,
+)
+from whence.storage.base import Store, Write
+from whence.storage.followers import DEFINITIONS_MAX, Definition
+from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, RETENTION_APPLIED, HoldsChanged, Purge
+
+__all__ = ["DONE", "KIND", "RemovalWork", "list_requests", "request_of"]
+
+KIND = "removal"
+"""The kind of the definitions of requests that are not done. Their lease has the same name."""
+
+DONE = "removal_done"
+"""The kind of those that are done. A tenant keeps the latest `DEFINITIONS_MAX` of them."""
+
+_POLL_S = 0.1
+_AGAIN_S = 1.0
+_PATIENCE_S = 5.0
+"""After this time of waiting, a request says what it waits for."""
+
+_FOR_CHECKPOINT = "It waits for a signed checkpoint that covers its announcement. See the server's log if that lasts."
+_FOR_READERS = (
+    "It waits for readers of the store that began before, since they still see what was removed: an export, a backup, "
+    "or another program that has the file open."
+)
+
+_log = structlog.get_logger("whence.removal")
+
+
+class _TakenOver(WhenceError):
+    """Another process has gone on with the request."""
+
+
+def request_of(definition: Definition) -> RemovalRequest:
+    """The request in a definition."""
+    return msgspec.json.decode(definition.body, type=RemovalRequest)
+
+
+async def list_requests(store: Store, tenant: str) -> list[tuple[str, RemovalRequest]]:
+    """The requests of a tenant with their ids, the newest first: those that are not done, and the latest ones that
+    are."""
+    followers = store.followers
+    found = {each.id: each for each in await followers.list_definitions(KIND, tenant)}
+    found |= {each.id: each for each in await followers.list_definitions(DONE, tenant)}
+    return [(id_, request_of(found[id_])) for id_ in sorted(found, reverse=True)]
+
+
+class RemovalWork:
+    """The work of removals; see `whence.followers.Work`."""
+
+    kind = KIND
+
+    def __init__(
+        self, store: Store, *, seals: bool, clock: Callable[[], int] = lambda: time.time_ns() // 1_000
+    ) -> None:
+        """`seals` says that this server signs checkpoints, so that each announcement has to be covered by one before
+        anything is removed. `clock` is the time in microseconds since the epoch."""
+        self._store, self._seals, self._clock = store, seals, clock
+        self.waiting: set[str] = set()
+        """The ids of the requests that wait for something."""
+
+    async def follow(self, tenant: str, definitions: Definitions) -> None:
+        """Finish the requests of a tenant, the oldest first, until cancelled."""
+        while True:
+            for definition in sorted(definitions.current, key=lambda each: each.id):
+                try:
+                    await self.finish(tenant, definition.id)
+                except _TakenOver:
+                    continue
+                finally:
+                    self.waiting.discard(definition.id)
+            await definitions.wait(_AGAIN_S)
+
+    async def finish(self, tenant: str, request_id: str) -> None:
+        """Do what is left of a request. Does nothing when there is no such request any more. Raises as the store."""
+        definition = await self._store.followers.get_definition(tenant, KIND, request_id)
+        if definition is not None:
+            await _Run(self._store, definition, self._clock, self.waiting, seals=self._seals).finish()
+
+
+class _Run:
+    """One request that is being worked on. Each change of it is saved; see `_save`."""
+
+    def __init__(
+        self, store: Store, definition: Definition, clock: Callable[[], int], waiting: set[str], *, seals: bool
+    ) -> None:
+        self._store, self._clock, self._waiting, self._seals = store, clock, waiting, seals
+        self._definition, self._request = definition, request_of(definition)
+
+    @property
+    def _tenant(self) -> str:
+        return self._definition.tenant
+
+    async def finish(self) -> None:
+        """Go on from where the request is, to its end."""
+        if self._request.state != "cleaning":
+            while (part := await self._announced_part()) is not None:
+                await self._cover_announcement()
+                await self._remove(part)
+            await self._forget_what_was_asked()
+        await self._clean()
+        await self._close()
+
+    # ------------------------------------------------------------------------------------------------------- announce
+
+    async def _announced_part(self) -> Part | None:
+        """The next part, which is announced, whether it was before or is now. None when there is none left."""
+        request = self._request
+        if request.next_step >= 0:
+            part = await self._part_of_announcement()
+            if part is not None:
+                return part
+        while (part := await next_part(self._store, self._tenant, self._request)) is not None:
+            if not part.ranges and not part.renames:
+                await self._save(**self._after(part), held=self._request.held + part.held)
+                continue
+            await self._save(
+                state="announced",
+                part=self._request.part + (self._request.next_step < 0),
+                next_step=part.next_step,
+                next_after=part.next_after,
+                next_held=part.held,
+            )
+            await self._announce(part)
+            return part
+        return None
+
+    async def _part_of_announcement(self) -> Part | None:
+        """The part that was begun, if its announcement is in the log."""
+        request = self._request
+        event = await self._store.get_event(
+            Viewer(self._tenant), announcement_id(self._tenant, self._definition.id, request.part)
+        )
+        if event is None or event.payload is None:
+            return None
+        ranges = announced_ranges(event.payload)
+        return Part(
+            event_type=event.event_type,
+            ranges=ranges,
+            renames=not ranges,
+            next_step=request.next_step,
+            next_after=request.next_after,
+        )
+
+    async def _announce(self, part: Part) -> None:
+        """Store the event that announces a part."""
+        newest = await self._store.seals.list_checkpoints(self._tenant, None, 1)
+        note = newest[0].note if newest else None
+        event = announcement(
+            self._tenant, self._definition.id, self._request, part.event_type, part.ranges, note, self._clock()
+        )
+        [result] = await self._store.append(self._tenant, [Write(events=(event,))])
+        for error in [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]:
+            # A conflict is the same part, which was announced at another time.
+            if error is not None and not isinstance(error, Conflict):
+                raise error
+
+    async def _cover_announcement(self) -> None:
+        """Wait until a signed checkpoint covers the announcement; where nothing is sealed, note that."""
+        if not self._seals:
+            await self._save(sealed=False, state="removing")
+            return
+        event_id = announcement_id(self._tenant, self._definition.id, self._request.part)
+        event = await self._store.get_event(Viewer(self._tenant), event_id)
+        if event is None:
+            raise _TakenOver("The announcement is gone.")
+
+        async def is_covered() -> bool:
+            newest = await self._store.seals.list_checkpoints(self._tenant, None, 1)
+            return bool(newest) and newest[0].size >= event.position
+
+        await self._wait(is_covered, _FOR_CHECKPOINT)
+        await self._save(sealed=True, state="removing")
+
+    # --------------------------------------------------------------------------------------------------------- remove
+
+    async def _remove(self, part: Part) -> None:
+        """Remove an announced part, but for what is held by now, and save that."""
+        request, skipped = self._request, 0
+        changes: dict[str, Any] = {}
+        if part.renames:
+            changes["renamed"] = await self._rename()
+        elif part.event_type == PAYLOAD_ERASED:
+            skipped = await self._erase(part.ranges)
+            changes["payloads"] = request.payloads + count_in(part.ranges) - skipped
+        elif part.event_type == RETENTION_APPLIED:
+            skipped = await self._purge(part)
+            changes["events"] = request.events + count_in(part.ranges) - skipped
+        await self._save(**changes, **self._after(part), held=request.held + request.next_held + skipped)
+
+    @staticmethod
+    def _after(part: Part) -> dict[str, Any]:
+        """The changes that say that a part is dealt with."""
+        return {"step": part.next_step, "after": part.next_after, "next_step": -1, "next_after": (), "next_held": 0}
+
+    async def _erase(self, ranges: Ranges) -> int:
+        """Erase the payloads of ranges. Returns how many positions were held."""
+        skipped = 0
+        for batch in _batches(positions_in(ranges)):
+            while True:
+                holds = await holds_of(self._store, self._tenant)
+                held = await held_among(self._store, self._tenant, holds.queries, batch)
+                positions = [position for position in batch if position not in held]
+                try:
+                    await self._store.removals.erase_payloads(self._tenant, positions, self._clock(), holds.versions)
+                    break
+                except HoldsChanged:
+                    await asyncio.sleep(_POLL_S)
+            skipped += len(held)
+        return skipped
+
+    async def _purge(self, part: Part) -> int:
+        """Remove the events of ranges. Returns how many positions were held."""
+        skipped = 0
+        for first, end in await self._windows(part):
+            announced = set(_within(part.ranges, first, end))
+            while True:
+                holds = await holds_of(self._store, self._tenant)
+                held = announced & await held_among(self._store, self._tenant, holds.queries, range(first, end))
+                kept = [position for position in range(first, end) if position not in announced or position in held]
+                try:
+                    await self._store.removals.purge(self._tenant, Purge(first, end, kept), holds.versions)
+                    break
+                except HoldsChanged:
+                    await asyncio.sleep(_POLL_S)
+            skipped += len(held)
+        return skipped
+
+    async def _windows(self, part: Part) -> list[tuple[int, int]]:
+        """What is purged at a time, as first positions and ends. Of the beginning of the log that is everything from
+        the first position that is kept, without a gap; of what was held until now, the neighbourhoods of it."""
+        if self._request.step == PREFIX_STEP:
+            retained_from = (await self._store.head(self._tenant)).retained_from
+            end = part.next_after[0] + 1
+            return [(at, min(at + REMOVED_AT_ONCE, end)) for at in range(retained_from, end, REMOVED_AT_ONCE)]
+        windows: list[tuple[int, int]] = []
+        for position in positions_in(part.ranges):
+            if windows and position < windows[-1][0] + REMOVED_AT_ONCE:
+                windows[-1] = (windows[-1][0], position + 1)
+            else:
+                windows.append((position, position + 1))
+        return windows
+
+    async def _rename(self) -> int | None:
+        """Replace the id of the actor. Returns how many events have it; None if one of them is held by now."""
+        request = self._request
+        actor = None if request.query is None else actor_of(request.query)
+        if actor is None or request.pseudonym is None:
+            return None
+        while True:
+            holds = await holds_of(self._store, self._tenant)
+            if await any_held(self._store, self._tenant, request.query, holds):
+                return None
+            try:
+                await self._store.removals.erase_actor(
+                    self._tenant, actor, request.pseudonym, self._clock(), holds.versions
+                )
+                break
+            except HoldsChanged:
+                await asyncio.sleep(_POLL_S)
+        # Counted by the new name: a process that was killed may have replaced the old one already.
+        renamed = Query(actors=(f"{actor[0]}/{request.pseudonym}",))
+        return (await self._store.count_events(Viewer(self._tenant), renamed)).total
+
+    # --------------------------------------------------------------------------------------------------------- finish
+
+    async def _forget_what_was_asked(self) -> None:
+        """Remember what the next run has to know, and forget the question, which may name a person."""
+        if self._request.kind == "retention":
+            await save_state(self._store, self._tenant, self._request)
+        await self._save(state="cleaning", query=None, event_ids=())
+
+    async def _clean(self) -> None:
+        """Have the store overwrite what it still has of what was removed."""
+        await self._wait(self._store.removals.scrub, _FOR_READERS)
+
+    async def _close(self) -> None:
+        """Move the request to those that are done, and forget the oldest of these if they are too many. A scheduled run
+        that found nothing is forgotten."""
+        followers, id_ = self._store.followers, self._definition.id
+        request = msgspec.structs.replace(self._request, state="done", finished_at=self._clock())
+        if request.part or request.by != EVENT_LOG_ACTOR:
+            done = sorted(each.id for each in await followers.list_definitions(DONE, self._tenant))
+            for oldest in done[: len(done) - DEFINITIONS_MAX + 1] if id_ not in done else ():
+                await followers.delete_definition(self._tenant, DONE, oldest)
+            await followers.put_definition(Definition(self._tenant, DONE, id_, 1, msgspec.json.encode(request)))
+        await followers.delete_definition(self._tenant, KIND, id_)
+
+    async def _wait(self, is_over: Callable[[], Awaitable[bool]], reason: str) -> None:
+        """Wait until something is so. After a while the request says what it waits for."""
+        began = time.monotonic()
+        while not await is_over():
+            if self._request.waits_for is None and time.monotonic() - began > _PATIENCE_S:
+                _log.warning("removal_waits", tenant=self._tenant, request=self._definition.id, reason=reason)
+                await self._save(waits_for=reason)
+                self._waiting.add(self._definition.id)
+            await asyncio.sleep(_POLL_S)
+        if self._request.waits_for is not None:
+            await self._save(waits_for=None)
+        self._waiting.discard(self._definition.id)
+
+    async def _save(self, **changes: Any) -> None:
+        """Save changes of the request. Raises _TakenOver if somebody else has changed it."""
+        self._request = msgspec.structs.replace(self._request, **changes)
+        self._definition = msgspec.structs.replace(
+            self._definition, version=self._definition.version + 1, body=msgspec.json.encode(self._request)
+        )
+        if not await self._store.followers.put_definition(self._definition):
+            raise _TakenOver("Another process goes on with the request.")
+
+
+def _within(ranges: Ranges, first: int, end: int) -> Iterator[int]:
+    """The positions of ranges that lie in `first <= position < end`."""
+    for low, high in ranges:
+        yield from range(max(low, first), min(high + 1, end))
+
+
+def _batches(positions: Iterator[int]) -> Iterator[list[int]]:
+    """What is erased at a time."""
+    while batch := list(islice(positions, REMOVED_AT_ONCE)):
+        yield batch

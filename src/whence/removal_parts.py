@@ -1,0 +1,223 @@
+"""What a request removes next: part by part, each small enough for one announcement.
+
+An erasure has the steps 0, what it names, and 1, the name of its actor. A retention run has 0, what only released holds
+have kept; 1, the beginning of the log up to an age; and then one for each rule of its policy.
+"""
+
+from bisect import bisect_left
+
+import msgspec
+
+from whence.events import Event, Keyset, PartRequest, Query, Viewer
+from whence.legal_holds import KEPT_FOR_EVER, Holds, held_among, holds_of, list_kept
+from whence.retention import (
+    DAY_US,
+    ERASED_AT_ONCE,
+    PURGED_AT_ONCE,
+    Ranges,
+    RemovalRequest,
+    RetentionState,
+    TypeRule,
+    query_of,
+    ranges_of,
+    without,
+)
+from whence.storage.base import Store
+from whence.storage.followers import Definition
+from whence.storage.removals import LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED
+
+__all__ = ["PREFIX_STEP", "Part", "any_held", "erased_to", "has_payload", "last_expired", "next_part", "save_state"]
+
+PREFIX_STEP = 1
+"""The step of a retention run that removes the beginning of the log."""
+
+_STATE = "retention_state"
+_RULES_FROM = 2
+_PART = 500
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a request: what is announced by one event, then removed. `held` counts what it left out because of
+    holds. `renames`: the name of the actor goes, and no event. The next one begins at `next_step` and `next_after`."""
+
+    event_type: str
+    ranges: Ranges = ()
+    held: int = 0
+    renames: bool = False
+    next_step: int
+    next_after: tuple[int, ...] = ()
+
+
+async def next_part(store: Store, tenant: str, request: RemovalRequest) -> Part | None:
+    """The next part of a request, which has no ranges where nothing is to be removed; None at the end."""
+    if request.kind == "erasure":
+        if request.step == 0:
+            return await _chosen(store, tenant, request)
+        if request.step == 1 and request.pseudonym is not None:
+            return await _name(store, tenant, request)
+        return None
+    if request.policy is None or request.step >= _RULES_FROM + len(request.policy.rules):
+        return None
+    if request.step == 0:
+        return await _released(store, tenant, request)
+    if request.step == PREFIX_STEP:
+        return await _prefix(store, tenant, request)
+    return await _expired_payloads(store, tenant, request, request.policy.rules[request.step - _RULES_FROM])
+
+
+# ------------------------------------------------------------------------------------------------------------ erasures
+
+
+async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
+    """Payloads that an erasure names."""
+    viewer, positions = Viewer(tenant), list[int]()
+    for event_id in request.event_ids:
+        event = await store.get_event(viewer, event_id)
+        if event is not None and has_payload(event):
+            positions.append(event.position)
+    after = Keyset(*request.after) if request.after else None
+    while request.query is not None and len(positions) + _PART <= ERASED_AT_ONCE:
+        asked = PartRequest(limit=_PART, as_of=request.as_of, after=after)
+        part = await store.list_part(viewer, request.query, asked)
+        positions += [event.position for event in part.events if has_payload(event)]
+        after = part.after
+        if after is None:
+            break
+    next_step, next_after = (1, ()) if after is None else (0, (after.time, after.number))
+    return await _payloads(store, tenant, sorted(positions), next_step, next_after)
+
+
+async def _name(store: Store, tenant: str, request: RemovalRequest) -> Part:
+    """The name of the actor of an erasure, unless one of its events is held."""
+    holds = await holds_of(store, tenant)
+    return Part(event_type=PAYLOAD_ERASED, renames=not await any_held(store, tenant, request.query, holds), next_step=2)
+
+
+async def any_held(store: Store, tenant: str, query: Query | None, holds: Holds) -> bool:
+    """Whether one of the events that match is held. A hold keeps who did it too."""
+    after: Keyset | None = None
+    while holds.queries and query is not None:
+        asked = PartRequest(limit=_PART, as_of=(await store.head(tenant)).size, after=after)
+        part = await store.list_part(Viewer(tenant), query, asked)
+        if await held_among(store, tenant, holds.queries, sorted(event.position for event in part.events)):
+            return True
+        after = part.after
+        if after is None:
+            break
+    return False
+
+
+# ----------------------------------------------------------------------------------------------------------- retention
+
+
+async def last_expired(store: Store, tenant: str, max_age_days: int, now: int) -> int:
+    """The last position of a log that has this age, or one before the first that is kept."""
+    return await store.position_before(tenant, now - max_age_days * DAY_US)
+
+
+async def _last_of(store: Store, tenant: str, request: RemovalRequest, max_age_days: int) -> int:
+    """The last position that has this age for a run. What was stored after the run was asked for is never among it."""
+    return min(await last_expired(store, tenant, max_age_days, request.created_at), request.as_of)
+
+
+async def _released(store: Store, tenant: str, request: RemovalRequest) -> Part:
+    """Events before the first that is kept that no hold keeps any more. They are looked for after a hold was
+    released."""
+    done = Part(event_type=RETENTION_APPLIED, next_step=PREFIX_STEP)
+    holds = await holds_of(store, tenant)
+    if set((await _state_of(store, tenant)).holds) <= set(holds.ids):
+        return done
+    kept = await list_kept(store, tenant)
+    kept = kept[bisect_left(kept, request.after[0] + 1) :] if request.after else kept
+    held = await held_among(store, tenant, (*holds.queries, KEPT_FOR_EVER), kept)
+    free = [position for position in kept if position not in held][:ERASED_AT_ONCE]
+    if not free:
+        return done
+    return Part(event_type=RETENTION_APPLIED, ranges=ranges_of(free), next_step=0, next_after=(free[-1],))
+
+
+async def _prefix(store: Store, tenant: str, request: RemovalRequest) -> Part:
+    """The next events at the beginning of the log that are too old."""
+    done = Part(event_type=RETENTION_APPLIED, next_step=_RULES_FROM)
+    if request.policy is None or request.policy.max_age_days is None:
+        return done
+    upto = await _last_of(store, tenant, request, request.policy.max_age_days)
+    first = max((await store.head(tenant)).retained_from, request.after[0] + 1 if request.after else 0)
+    if first > upto:
+        return done
+    last = min(upto, first + PURGED_AT_ONCE - 1)
+    holds = await holds_of(store, tenant)
+    held = await held_among(store, tenant, holds.queries, range(first, last + 1))
+    announcements = await held_among(store, tenant, (KEPT_FOR_EVER,), range(first, last + 1))
+    ranges = without(first, last, sorted(held | announcements))[:ERASED_AT_ONCE]
+    if len(ranges) == ERASED_AT_ONCE:
+        last = ranges[-1][1]
+    return Part(
+        event_type=RETENTION_APPLIED,
+        ranges=ranges,
+        held=sum(position <= last for position in held),
+        next_step=PREFIX_STEP,
+        next_after=(last,),
+    )
+
+
+async def _expired_payloads(store: Store, tenant: str, request: RemovalRequest, rule: TypeRule) -> Part:
+    """The next payloads that a rule names. Those that an earlier run erased are not read again, unless a hold was
+    released meanwhile: it may have kept some of them."""
+    upto = await _last_of(store, tenant, request, rule.max_age_days)
+    after = request.after[0] if request.after else await erased_to(store, tenant, rule)
+    after = max(after, (await store.head(tenant)).retained_from - 1)
+    positions: list[int] = []
+    while after < upto and len(positions) + _PART <= ERASED_AT_ONCE:
+        page = await store.read_feed(Viewer(tenant), query_of(rule), after, _PART)
+        positions += [event.position for event in page.events if event.position <= upto and has_payload(event)]
+        after = min(page.read_to, upto)
+    next_step, next_after = (request.step, (after,)) if after < upto else (request.step + 1, ())
+    return await _payloads(store, tenant, positions, next_step, next_after)
+
+
+async def erased_to(store: Store, tenant: str, rule: TypeRule) -> int:
+    """The position up to which the payloads of a rule are erased, but for those that are held."""
+    state = await _state_of(store, tenant)
+    if not set(state.holds) <= set((await holds_of(store, tenant)).ids):
+        return 0
+    return state.erased_to.get(rule.event_type, 0)
+
+
+async def _state_of(store: Store, tenant: str) -> RetentionState:
+    """What the last run of a tenant has left to know."""
+    definition = await store.followers.get_definition(tenant, _STATE, _STATE)
+    return RetentionState() if definition is None else msgspec.json.decode(definition.body, type=RetentionState)
+
+
+async def save_state(store: Store, tenant: str, request: RemovalRequest) -> None:
+    """Save what the next run has to know, at the end of one."""
+    if request.policy is None:
+        return
+    erased_to = {
+        rule.event_type: await _last_of(store, tenant, request, rule.max_age_days) for rule in request.policy.rules
+    }
+    state = RetentionState(holds=(await holds_of(store, tenant)).ids, erased_to=erased_to)
+    former = await store.followers.get_definition(tenant, _STATE, _STATE)
+    version = 1 if former is None else former.version + 1
+    await store.followers.put_definition(Definition(tenant, _STATE, _STATE, version, msgspec.json.encode(state)))
+
+
+async def _payloads(
+    store: Store, tenant: str, positions: list[int], next_step: int, next_after: tuple[int, ...]
+) -> Part:
+    """The part that erases the payloads at these positions, which are in order, but for those that are held."""
+    holds = await holds_of(store, tenant)
+    held = await held_among(store, tenant, holds.queries, positions)
+    return Part(
+        event_type=PAYLOAD_ERASED,
+        ranges=ranges_of(position for position in positions if position not in held),
+        held=len(held),
+        next_step=next_step,
+        next_after=next_after,
+    )
+
+
+def has_payload(event: Event) -> bool:
+    """Whether an event has a payload that may be erased."""
+    return event.payload is not None and event.event_type not in LASTING_TYPES

@@ -1,0 +1,124 @@
+"""What a run of retention or an erasure would do now. Counting is bounded: after a time the answer says that it is not
+exact."""
+
+import time
+
+import msgspec
+
+from whence.events import Event, Keyset, PartRequest, Query, Viewer, matches_type
+from whence.legal_holds import KEPT_FOR_EVER, held_among, holds_of
+from whence.removal_parts import erased_to, has_payload, last_expired
+from whence.retention import Policy, query_of
+from whence.storage.base import Store
+
+__all__ = ["ErasurePreview", "RetentionPreview", "preview_erasure", "preview_retention"]
+
+_SECONDS = 2.0
+_PART = 500
+_WINDOW = 20_000
+
+
+class ErasurePreview(msgspec.Struct, frozen=True, kw_only=True):
+    """See `whence.wire.removal_bodies.ErasurePreviewBody`."""
+
+    payloads: int
+    held: int
+    exact: bool
+
+
+class RetentionPreview(msgspec.Struct, frozen=True, kw_only=True):
+    """See `whence.wire.removal_bodies.RetentionPreviewBody`. Times are in microseconds since the epoch."""
+
+    events: int
+    payloads: int
+    held: int
+    oldest: int | None
+    newest: int | None
+    exact: bool
+
+
+async def preview_erasure(store: Store, tenant: str, query: Query | None, event_ids: tuple[str, ...]) -> ErasurePreview:
+    """What an erasure of the events that match a query, or that have these ids, would do."""
+    ends_at, viewer = time.monotonic() + _SECONDS, Viewer(tenant)
+    holds = await holds_of(store, tenant)
+    positions: list[int] = []
+    for event_id in event_ids:
+        event = await store.get_event(viewer, event_id)
+        if event is not None and has_payload(event):
+            positions.append(event.position)
+    held, total = await held_among(store, tenant, holds.queries, sorted(positions)), len(positions)
+    held_count = len(held)
+    after: Keyset | None = None
+    as_of = (await store.head(tenant)).size
+    while query is not None:
+        part = await store.list_part(viewer, query, PartRequest(limit=_PART, as_of=as_of, after=after))
+        positions = sorted(event.position for event in part.events if has_payload(event))
+        total += len(positions)
+        held_count += len(await held_among(store, tenant, holds.queries, positions))
+        after = part.after
+        if after is None:
+            break
+        if time.monotonic() > ends_at:
+            return ErasurePreview(payloads=total - held_count, held=held_count, exact=False)
+    return ErasurePreview(payloads=total - held_count, held=held_count, exact=True)
+
+
+async def preview_retention(store: Store, tenant: str, policy: Policy, now: int) -> RetentionPreview:
+    """What a run of a policy would do."""
+    ends_at = time.monotonic() + _SECONDS
+    first = (await store.head(tenant)).retained_from
+    last = 0 if policy.max_age_days is None else await last_expired(store, tenant, policy.max_age_days, now)
+    holds = await holds_of(store, tenant)
+    held = kept = 0
+    at, exact = first, True
+    while at <= last and exact:
+        window = range(at, min(at + _WINDOW, last + 1))
+        of_window = await held_among(store, tenant, holds.queries, window)
+        held += len(of_window)
+        kept += len(of_window | await held_among(store, tenant, (KEPT_FOR_EVER,), window))
+        at, exact = window.stop, window.stop > last or time.monotonic() <= ends_at
+    payloads, all_read = await _expired_payloads(store, tenant, policy, last, now, ends_at)
+    return RetentionPreview(
+        events=max(min(at, last + 1) - first, 0) - kept,
+        payloads=payloads,
+        held=held,
+        oldest=await _recorded_at(store, tenant, first) if first <= last else None,
+        newest=await _recorded_at(store, tenant, last) if first <= last else None,
+        exact=exact and all_read,
+    )
+
+
+async def _expired_payloads(
+    store: Store, tenant: str, policy: Policy, gone_to: int, now: int, ends_at: float
+) -> tuple[int, bool]:
+    """How many payloads after a position the rules of a policy would erase, and whether all of them were counted."""
+    holds = await holds_of(store, tenant)
+    retained_from, found = (await store.head(tenant)).retained_from, 0
+    counted: list[tuple[str, int]] = []
+    for rule in policy.rules:
+        upto = await last_expired(store, tenant, rule.max_age_days, now)
+        after = max(await erased_to(store, tenant, rule), gone_to, retained_from - 1)
+        while after < upto:
+            if time.monotonic() > ends_at:
+                return found, False
+            page = await store.read_feed(Viewer(tenant), query_of(rule), after, _PART)
+            positions = [
+                event.position
+                for event in page.events
+                if event.position <= upto and has_payload(event) and not _is_counted(event, counted)
+            ]
+            found += len(positions) - len(await held_among(store, tenant, holds.queries, positions))
+            after = page.read_to
+        counted.append((rule.event_type, upto))
+    return found, True
+
+
+def _is_counted(event: Event, counted: list[tuple[str, int]]) -> bool:
+    """Whether one of these rules, which reach up to a position, erases the payload already."""
+    return any(event.position <= upto and matches_type(event.event_type, pattern) for pattern, upto in counted)
+
+
+async def _recorded_at(store: Store, tenant: str, position: int) -> int | None:
+    """When the event at a position was recorded."""
+    page = await store.read_feed(Viewer(tenant), Query(), position - 1, 1)
+    return page.events[0].recorded_at if page.events else None

@@ -1,0 +1,84 @@
+"""What was erased: a file beside the database, which a restore of the database leaves alone.
+
+A backup that was made before an erasure has what was erased. After it was restored, the ledger says what has to be
+erased again. A line is synced before the erasure commits. It has the tenant, each position with the beginning of the
+leaf of its event, for an actor also its new id, and a checksum. By its leaf an event is known to be the same one, also
+where a restored log has gone on differently. The ledger names nobody.
+"""
+
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from whence.errors import StoreRefused
+from whence.storage.removals import Erased
+from whence.storage.sqlite.highwater import sync_folder
+
+__all__ = ["ErasureLedger"]
+
+_LEAF_BYTES = 4
+
+
+class ErasureLedger:
+    """The ledger of one store. Only the process that writes to the store adds to it."""
+
+    def __init__(self, path: str) -> None:
+        """Name the ledger of the database at `path`."""
+        self._path = Path(path + ".erased")
+
+    def add(self, tenant: str, events: Sequence[tuple[int, bytes]], new_id: str | None = None) -> None:
+        """Note that the payloads of these events are erased, each a position and a leaf; with `new_id`, that it takes
+        the place of the id of the actor of the one event. Durable on return. Raises OSError."""
+        is_new = not self._path.exists()
+        named = [f"{position}:{leaf[:_LEAF_BYTES].hex()}" for position, leaf in events]
+        body = " ".join([tenant, new_id or "-", *named]).encode()
+        fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+        try:
+            _end_torn_line(fd)
+            os.write(fd, body + f" {zlib.crc32(body):08x}\n".encode())
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        if is_new:
+            sync_folder(str(self._path))
+
+    def read(self) -> list[Erased]:
+        """Every entry, oldest first. What a crash has torn was not erased, and is passed over. Raises StoreRefused for
+        another damage."""
+        try:
+            *lines, _ = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        entries = [_parsed(line) for line in lines if not line.endswith(b"torn")]
+        found = [entry for entry in entries if entry is not None]
+        if len(found) < len(entries):
+            raise StoreRefused(
+                f"The ledger of erasures, {self._path.name}, is damaged, so that nobody can say what has to be erased "
+                "again. Put it back from a copy, or remove it to restore without it."
+            )
+        return found
+
+
+def _end_torn_line(fd: int) -> None:
+    """Mark a line that a crash has cut off, so that the next one begins anew."""
+    size = os.fstat(fd).st_size
+    if size and os.pread(fd, 1, size - 1) != b"\n":
+        os.write(fd, b"torn\n")
+
+
+def _parsed(line: bytes) -> Erased | None:
+    """The entry of a line; None for a damaged one."""
+    body, _, check = line.rpartition(b" ")
+    try:
+        if int(check, 16) != zlib.crc32(body):
+            return None
+        tenant, new_id, *named = body.decode().split(" ")
+        events = [name.split(":") for name in named]
+        return Erased(
+            tenant=tenant,
+            events=tuple((int(position), bytes.fromhex(leaf)) for position, leaf in events),
+            new_id=None if new_id == "-" else new_id,
+        )
+    except ValueError:
+        return None

@@ -1,0 +1,98 @@
+"""`retention`, `hold` and `erase`: what goes is said first, asked about, done, and said again."""
+
+import re
+import subprocess
+import sys
+
+import httpx2
+
+from tests.api.conftest import event
+from tests.cli.mutants import Mutant, catches
+from tests.cli.program import Cli
+from tests.documents import code_of
+
+EVENTS = "/api/v1/events"
+REASON = ("--reason", "Request 117")
+
+NOBODY_IS_ASKED = Mutant(
+    "erases_without_a_question",
+    "import whence.cli.removal_progress as r\nr.confirm = lambda question, *, yes: True",
+)
+
+
+def store(api: httpx2.Client, **fields: object) -> str:
+    """The id of a new event."""
+    answer = api.post(EVENTS, json=event(payload={"a": 1}, **fields))
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+@catches(NOBODY_IS_ASKED)
+def test_nothing_is_erased_without_consent(user: Cli, api: httpx2.Client, mutant: Mutant | None) -> None:
+    """Where nobody can be asked, --yes is needed; the sentence says what would go."""
+    store(api)
+    refused = user.fails(2, "erase", "@1", *REASON)
+    assert "This erases 1 payload for ever. Pass --yes" in refused
+    assert user.ok("erase", "@1", *REASON, "--yes").err.endswith("Done: 1 payload erased, not sealed.\n")
+
+
+def test_an_actor_is_erased_with_its_name(user: Cli, api: httpx2.Client) -> None:
+    """The answer says what its id is now."""
+    store(api, actorType="user", actorId="mallory smith")
+    done = user.ok("erase", "--actor", "user/mallory smith", "--names", *REASON, "--yes", "--json").json
+    assert (done["payloads"], done["renamedEvents"], done["state"]) == (1, 1, "done")
+    listed = user.ok("list", "--json").out
+    assert "mallory" not in listed and done["pseudonym"] in listed
+
+
+def test_a_hold_from_its_making_to_its_end(user: Cli, api: httpx2.Client) -> None:
+    """The id is all that `add` prints to stdout. What is held is not erased."""
+    store(api, correlationId="case 4")
+    made = user.ok("hold", "add", "--flow", "case 4", "--reason", "Case 2026-4")
+    assert re.fullmatch(r"[0-9a-f-]{36}\n", made.out)
+    hold_id = made.out.strip()
+    listed = user.ok("hold", "list", env={"COLUMNS": "160"}).lines
+    assert listed[1].split()[0] == hold_id
+    assert 'flow:"case 4"' in listed[1] and "Case 2026-4" in listed[1]
+    held = user.ok("erase", "@1", *REASON, "--yes").err
+    assert "1 more are held" in user.fails(2, "erase", "@1", *REASON)
+    assert "Done: 0 payloads erased, 1 kept by holds" in held
+    assert user.ok("hold", "release", hold_id).err == "Released.\n"
+    assert "no hold" in user.fails(3, "hold", "release", hold_id)
+
+
+def test_a_policy_is_set_shown_and_applied(user: Cli, api: httpx2.Client) -> None:
+    """Ages are in days; rules name event types."""
+    store(api)
+    assert user.ok("retention", "show").out == "Events are kept for ever: no policy.\n"
+    said = user.ok("retention", "set", "365d", "--rule", "chat_thread.*=30d").err
+    assert said == ("Set: events are kept for 365 days. A run would remove 0 events and erase 0 payloads of others.\n")
+    assert user.ok("retention", "show").lines == [
+        "Events are kept for 365 days: the tenant's own policy.",
+        "Payloads of chat_thread.* are erased after 30 days.",
+    ]
+    assert user.ok("retention", "preview").out.startswith("A run would remove 0 events")
+    assert "Pass --yes" in user.fails(2, "retention", "apply")
+    assert "Done: 0 events removed, 0 payloads erased." in user.ok("retention", "apply", "--yes").err
+    assert "done" in user.ok("retention", "show").out
+    assert "number of days" in user.fails(2, "retention", "set", "1y")
+    assert "as in 'chat_thread.*=30d'" in user.fails(2, "retention", "set", "forever", "--rule", "chat_thread.*")
+    assert user.ok("retention", "set", "forever", "--json").json["maxAgeDays"] is None
+
+
+def test_options_that_do_not_say_what_is_meant(user: Cli) -> None:
+    """Each is refused in a sentence, before anything is sent."""
+    assert "Say which events" in user.fails(2, "hold", "add", "--reason", "r")
+    assert "Pass either events" in user.fails(2, "erase", *REASON)
+    assert "Pass either events" in user.fails(2, "erase", "@1", "--flow", "a", *REASON)
+
+
+def test_the_python_of_the_page_runs(user: Cli, api: httpx2.Client) -> None:
+    """That of docs/retention.md, which leaves no hold and no policy."""
+    [code] = code_of("docs/retention.md", "python")
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=user.env(), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stdout.strip() in ("requested", "announced", "removing", "cleaning", "done")
+    assert api.get("/api/v1/holds").json() == {"holds": []}
+    assert api.get("/api/v1/retention").json()["maxAgeDays"] is None

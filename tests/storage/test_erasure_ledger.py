@@ -1,0 +1,121 @@
+"""What was erased is erased again when a backup that still has it is restored."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from tests.contract.made import TENANT, new, stored
+from tests.storage.test_removal_work import announced, done_by, hold, later, retained
+from tests.unit.mutants import catches, replaced
+from whence.erasing_again import erase_again
+from whence.errors import StoreRefused
+from whence.events import Query, Viewer
+from whence.storage import backend_for, create_store, verify_store
+from whence.storage.removals import Erased
+from whence.storage.sqlite.erasure_ledger import ErasureLedger
+
+pytestmark = pytest.mark.anyio
+
+WORD = b"zanzibar"
+MALLORY = Query(actors=("user/mallory",))
+
+
+def url_of(folder: Path) -> str:
+    return f"sqlite:///{folder}/log.db"
+
+
+def files_with(folder: Path, word: bytes) -> set[str]:
+    """The names of the files that have a word in them."""
+    return {path.name for path in folder.iterdir() if word in path.read_bytes()}
+
+
+async def restored(folder: Path) -> tuple[Any, int]:
+    """The store after its backup was put in its place, and how much was erased again."""
+    result = backend_for(url_of(folder)).restore(url_of(folder), str(folder / "backup.db"), force=True, progress=None)
+    assert result.report.sound
+    store = create_store(url_of(folder))
+    again = await erase_again(store, result.erased, time.time_ns() // 1_000)
+    assert await store.removals.scrub()
+    return store, again
+
+
+async def made(folder: Path) -> Any:
+    """A store with a backup that has three payloads of mallory, and one event that came after it."""
+    store = create_store(url_of(folder))
+    await stored(store, *(new(number, actor_id="mallory", payload=b'{"a":"zanzibar"}') for number in (1, 2, 3)))
+    backend_for(url_of(folder)).backup(url_of(folder), str(folder / "backup.db"), force=False, progress=None)
+    await stored(store, new(4, actor_id="mallory", payload=b'{"b":"zanzibar"}'))
+    return store
+
+
+def nothing_noted(*_: Any) -> None:
+    """Mutant: the ledger stays empty."""
+
+
+@catches(replaced(ErasureLedger, "add", nothing_noted, "nothing_noted"))
+async def test_a_restored_backup_has_nothing_that_was_erased(tmp_path: Path) -> None:
+    """Neither payloads nor the name; both are announced again, and the store is sound."""
+    store = await made(tmp_path)
+    await done_by(store, query=MALLORY, pseudonym="erased-1")
+    await store.close()
+    store, again = await restored(tmp_path)
+    assert again == 4
+    page = await store.read_feed(Viewer(TENANT), Query(resource_types=("action_run",)), 0, 10)
+    assert [(event.actor_id, event.payload) for event in page.events] == [("erased-1", None)] * 3
+    assert await announced(store) == [[1, 2, 3], []]
+    await store.close()
+    assert (await verify_store(url_of(tmp_path))).sound
+    assert files_with(tmp_path, WORD) == files_with(tmp_path, b"mallory") == {"backup.db"}
+
+
+async def test_only_announced_removals_are_sound(tmp_path: Path) -> None:
+    """A log from whose beginning retention has dropped all but what is held verifies. A payload that somebody takes
+    away is found."""
+    store = create_store(url_of(tmp_path))
+    await stored(store, *(new(number, correlation_id=f"flow {number}") for number in range(1, 6)))
+    await hold(store, Query(correlation_ids=("flow 2", "flow 4")))
+    assert (await retained(store)).events == 3
+    await stored(store, new(9, occurred_at=later()))
+    await store.close()
+    assert (await verify_store(url_of(tmp_path))).sound
+    connection = apsw.Connection(str(tmp_path / "log.db"))
+    connection.execute("UPDATE event SET payload = NULL, salt = NULL WHERE payload = x'7b7d'")
+    connection.close()
+    assert not (await verify_store(url_of(tmp_path))).sound
+
+
+async def test_another_event_in_the_same_place_is_left_alone(tmp_path: Path) -> None:
+    """After a restore the log goes on differently. What was erased at a later position is another event by then."""
+    store = await made(tmp_path)
+    await done_by(store, query=MALLORY)
+    await store.close()
+    store, again = await restored(tmp_path)
+    assert again == 3
+    backend_for(url_of(tmp_path)).backup(url_of(tmp_path), str(tmp_path / "backup.db"), force=True, progress=None)
+    await stored(store, new(5, payload=b'{"another":1}'))
+    await store.close()
+    store, again = await restored(tmp_path)
+    assert again == 0
+    await store.close()
+
+
+async def test_a_ledger_survives_a_crash_and_no_other_damage(tmp_path: Path) -> None:
+    """A line that was torn was never acted on. A line that was changed is refused."""
+    ledger = ErasureLedger(str(tmp_path / "log.db"))
+    assert ledger.read() == []
+    ledger.add("acme", [(1, bytes(32)), (7, bytes(range(32)))])
+    file = tmp_path / "log.db.erased"
+    whole = file.read_bytes()
+    first = Erased("acme", ((1, bytes(4)), (7, bytes(range(4)))))
+    for cut in range(len(whole)):
+        file.write_bytes(whole + whole[:cut])
+        assert ledger.read() == [first]
+        ledger.add("acme", [(3, bytes(32))], "erased-1")
+        assert ledger.read() == [first, Erased("acme", ((3, bytes(4)),), "erased-1")]
+    for at in range(len(whole) - 1):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StoreRefused, match="is damaged"):
+            ledger.read()

@@ -1,0 +1,519 @@
+"""The work of removals on each store: everything is announced before it goes, nothing that is held goes, and whatever
+interrupts it, it ends as it would have."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.contract.faults import KINDS, Limits
+from tests.contract.made import DAY, NOON, TENANT, new, stored, uuid
+from tests.unit.mutants import catches, replaced
+from whence import legal_holds, removal, removal_parts
+from whence.announcements import announced_ranges
+from whence.errors import WhenceError
+from whence.events import Event, PageRequest, Query, Viewer
+from whence.followers import Definitions
+from whence.removal import DONE, KIND, RemovalWork, list_requests, request_of
+from whence.removal_previews import preview_erasure, preview_retention
+from whence.retention import Hold, Policy, RemovalRequest, TypeRule, positions_in
+from whence.retention_schedule import RetentionSchedule, policy_of, put_policy
+from whence.sealer import Sealing
+from whence.sealing import StoreSecret
+from whence.storage.followers import Definition
+from whence.storage.removals import HOLD, LASTING_TYPES
+from whence.wire.ids import new_uuid7
+
+pytestmark = pytest.mark.anyio
+
+BY = ("api_key", "key_0000000000000000")
+SECRET = StoreSecret("the secret of the store that is sealed here", is_shared=True)
+MALLORY = Query(actors=("user/mallory",))
+AGED = Policy(max_age_days=365)
+
+
+def later() -> int:
+    """The time at which retention runs here: everything that was stored is more than a year old."""
+    return time.time_ns() // 1_000 + 400 * DAY
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """An empty store of each kind."""
+    opened = await KINDS[request.param].open(tmp_path, monkeypatch, Limits())
+    yield opened
+    await opened.close()
+
+
+async def filled(store: Any, count: int = 6) -> None:
+    """Events at the positions 1..count with a payload each; the even ones are of mallory, and the third of a flow."""
+    events = [
+        new(
+            number,
+            actor_id="mallory" if number % 2 == 0 else "ada",
+            correlation_id="case" if number == 3 else f"flow {number}",
+            payload=b'{"word":"zanzibar"}',
+            event_type="chat_thread.message_received" if number == 5 else "action_run.completed",
+        )
+        for number in range(1, count + 1)
+    ]
+    await stored(store, *events)
+
+
+async def asked(store: Any, **fields: Any) -> str:
+    """The id of a request that is stored."""
+    size = (await store.head(TENANT)).size
+    values: dict[str, Any] = {"kind": "erasure", "reason": "because", "by": BY, "created_at": later(), "as_of": size}
+    request = RemovalRequest(**(values | fields))
+    request_id = new_uuid7()
+    assert await store.followers.put_definition(Definition(TENANT, KIND, request_id, 1, msgspec.json.encode(request)))
+    return request_id
+
+
+async def done(store: Any, request_id: str) -> RemovalRequest:
+    """A request that is finished."""
+    await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
+    definition = await store.followers.get_definition(TENANT, DONE, request_id)
+    assert definition is not None
+    assert await store.followers.get_definition(TENANT, KIND, request_id) is None
+    return request_of(definition)
+
+
+async def done_by(store: Any, **fields: Any) -> RemovalRequest:
+    """An erasure that is finished."""
+    return await done(store, await asked(store, **fields))
+
+
+async def retained(store: Any, policy: Policy = AGED) -> RemovalRequest:
+    return await done(store, await asked(store, kind="retention", policy=policy))
+
+
+async def hold(store: Any, query: Query) -> str:
+    """The id of a new hold."""
+    body = Hold(query=query, q="", reason="a case", by=BY, created_at=NOON)
+    hold_id = new_uuid7()
+    assert await store.followers.put_definition(Definition(TENANT, HOLD, hold_id, 1, msgspec.json.encode(body)))
+    await store.removals.settle(TENANT)
+    return hold_id
+
+
+async def events(store: Any) -> list[Event]:
+    """Every event but the announcements that is still there, by position."""
+    part = await store.list_events(Viewer(TENANT), Query(), PageRequest(limit=100))
+    return sorted(
+        (event for event in part.events if event.event_type not in LASTING_TYPES), key=lambda event: event.position
+    )
+
+
+async def kept(store: Any) -> list[int]:
+    """The positions of the events that are still there."""
+    return [event.position for event in await events(store)]
+
+
+async def with_payload(store: Any) -> list[int]:
+    return [event.position for event in await events(store) if event.payload is not None]
+
+
+async def announcements(store: Any) -> list[Event]:
+    page = await store.list_events(Viewer(TENANT), Query(event_types=tuple(LASTING_TYPES)), PageRequest(limit=100))
+    return sorted(page.events, key=lambda event: event.position)
+
+
+async def announced(store: Any) -> list[list[int]]:
+    """The positions that each announcement names."""
+    return [list(positions_in(announced_ranges(event.payload or b""))) for event in await announcements(store)]
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Return when something is so, at most 10 seconds later."""
+    for _ in range(1_000):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("It did not come so far.")
+
+
+async def until_done(store: Any, count: int) -> None:
+    """Return when so many requests are done, at most 10 seconds later."""
+    for _ in range(1_000):
+        if len(await store.followers.list_definitions(DONE, TENANT)) >= count:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("The requests are not done.")
+
+
+def nothing_is_held(_definition: Definition) -> Hold:
+    return Hold(query=Query(event_types=("never.seen",)), q="", reason="", by=BY, created_at=0)
+
+
+async def _at_once(self: Any) -> None:
+    """Mutant: goes on without waiting for anything."""
+    await self._save(state="removing", sealed=True)
+
+
+async def _done_already(_self: Any, *_: Any) -> None:
+    """Mutant: leaves out a step."""
+
+
+unannounced = replaced(removal._Run, "_announce", _done_already, "unannounced")
+uncovered = replaced(removal._Run, "_cover_announcement", _at_once, "uncovered")
+unclean = replaced(removal._Run, "_clean", _done_already, "unclean")
+remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", _done_already, "remembers_what_was_asked")
+holds_are_ignored = replaced(legal_holds, "hold_of", nothing_is_held, "holds_are_ignored")
+
+
+@catches(unannounced, remembers_what_was_asked)
+async def test_an_erasure_is_announced_and_takes_the_payloads(store: Any) -> None:
+    """The payloads of the matching events go; the announcement names exactly these positions, and no actor."""
+    await filled(store)
+    request = await done_by(store, query=MALLORY)
+    assert await kept(store) == [1, 2, 3, 4, 5, 6]
+    assert await with_payload(store) == [1, 3, 5]
+    assert await announced(store) == [[2, 4, 6]]
+    [event] = await announcements(store)
+    payload = msgspec.json.decode(event.payload or b"")
+    assert (payload["events"], payload["reason"], payload["checkpoint"]) == (3, "because", None)
+    assert (event.actor_type, event.actor_id) == BY
+    assert b"mallory" not in (event.payload or b"")
+    assert (request.state, request.payloads, request.held, request.sealed) == ("done", 3, 0, False)
+    assert (request.query, request.event_ids) == (None, ())
+
+
+async def test_an_erasure_names_events_by_their_ids(store: Any) -> None:
+    """What is erased already is announced no second time, and an unknown id is passed over."""
+    await filled(store)
+    request = await done_by(store, event_ids=(uuid(1), uuid(5), uuid(99)))
+    assert (await with_payload(store), request.payloads) == ([2, 3, 4, 6], 2)
+    again = await done_by(store, event_ids=(uuid(1), uuid(2)))
+    assert (await announced(store), again.payloads) == ([[1, 5], [2]], 1)
+
+
+async def test_an_erasure_leaves_what_came_after_it(store: Any) -> None:
+    """It is about the log as it was when it was asked for."""
+    await filled(store)
+    request_id = await asked(store, query=MALLORY)
+    await stored(store, new(7, actor_id="mallory", payload=b'{"new":1}'))
+    await done(store, request_id)
+    assert await with_payload(store) == [1, 3, 5, 7]
+
+
+@catches(holds_are_ignored)
+async def test_what_is_held_is_not_erased(store: Any) -> None:
+    """By any filter; the request says how many there were."""
+    await filled(store)
+    await hold(store, Query(correlation_ids=("flow 4",)))
+    request = await done_by(store, query=MALLORY)
+    assert await with_payload(store) == [1, 3, 4, 5]
+    assert (await announced(store), request.payloads, request.held) == ([[2, 6]], 2, 1)
+
+
+async def test_announcements_are_not_erased(store: Any) -> None:
+    """Nor removed, by whatever asks for them."""
+    await filled(store)
+    await done_by(store, query=MALLORY)
+    await done_by(store, query=Query(actors=("/".join(BY),)))
+    await retained(store)
+    assert await kept(store) == []
+    assert len(await announced(store)) == 2
+    assert all(event.payload is not None for event in await announcements(store))
+
+
+@pytest.mark.parametrize("kind", ["erasure", "retention"])
+async def test_a_hold_between_announcement_and_removal_is_respected(
+    store: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holds of a removal are those of the moment at which it happens."""
+    await filled(store)
+    method = "erase_payloads" if kind == "erasure" else "purge"
+    remove, calls = getattr(store.removals, method), []
+
+    async def slow(*arguments: Any) -> int:
+        if not calls:
+            await hold(store, Query(correlation_ids=("flow 4",)))
+        calls.append(arguments)
+        result: int = await remove(*arguments)
+        return result
+
+    monkeypatch.setattr(store.removals, method, slow)
+    if kind == "erasure":
+        request = await done_by(store, query=MALLORY)
+        assert await with_payload(store) == [1, 3, 4, 5]
+        assert (request.payloads, request.held) == (2, 1)
+    else:
+        request = await retained(store)
+        assert await kept(store) == [4]
+        assert (request.events, request.held) == (5, 1)
+
+
+class _Killed(WhenceError):
+    """Stands for the end of the process."""
+
+
+def killed_at(store: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
+    """Have the process end at one of the steps that change the store: before it for even numbers, after it for odd
+    ones. Returns a function that says whether it came so far."""
+    count = 0
+
+    def killing(method: Any) -> Any:
+        async def call(*arguments: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == step // 2 + 1 and step % 2 == 0:
+                raise _Killed
+            result = await method(*arguments)
+            if count == step // 2 + 1:
+                raise _Killed
+            return result
+
+        return call
+
+    for owner, name in (
+        *((store.followers, name) for name in ("put_definition", "delete_definition")),
+        *((store.removals, name) for name in ("erase_payloads", "purge", "erase_actor", "scrub")),
+        (store, "append"),
+    ):
+        monkeypatch.setattr(owner, name, killing(getattr(owner, name)))
+    return lambda: count > step // 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("store", ["postgres"], indirect=True)  # SQLite has test_removal_kills.py
+@pytest.mark.parametrize("kind", ["erasure", "retention"])
+async def test_a_removal_that_was_killed_anywhere_ends_as_any_other(
+    store: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends before and after each change in turn, and the next one goes on: the same events are left, and
+    each part is announced once."""
+    monkeypatch.setattr(removal_parts, "ERASED_AT_ONCE", 2)
+    monkeypatch.setattr(removal_parts, "PURGED_AT_ONCE", 2)
+    monkeypatch.setattr(removal_parts, "_PART", 1)
+    step, position = 0, 0
+    while True:
+        first = (await store.head(TENANT)).size + 1
+        await stored(
+            store,
+            *(
+                new(position + number, actor_id=f"mallory {step}", payload=b'{"a":1}', occurred_at=later())
+                for number in range(4)
+            ),
+        )
+        position += 4
+        before = len(await announcements(store))
+        query = Query(actors=(f"user/mallory {step}",))
+        values = {"query": query} if kind == "erasure" else {"kind": "retention", "policy": AGED}
+        request_id = await asked(store, **values)
+        with monkeypatch.context() as patch:
+            came = killed_at(store, step, patch)
+            with contextlib.suppress(_Killed):
+                await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
+            is_over = not came()
+        await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
+        definition = await store.followers.get_definition(TENANT, DONE, request_id)
+        request = request_of(definition)
+        assert (request.payloads + request.events, request.held) == (4, 0), step
+        named = sorted(each for part in (await announced(store))[before:] for each in part)
+        assert named == [*range(first, first + 4)], step
+        assert len(await announcements(store)) == before + 2
+        assert await with_payload(store) == []
+        if is_over:
+            break
+        step += 1
+    assert step > 15
+
+
+@catches(uncovered)
+async def test_nothing_is_removed_before_a_checkpoint_covers_its_announcement(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where logs are sealed the removal waits, and says so; the next announcement names the checkpoint before it."""
+    monkeypatch.setattr(removal, "_PATIENCE_S", 0.0)
+    await filled(store)
+    sealing = Sealing(store, SECRET, "log.example")
+    await sealing.seal(TENANT)
+    request_id = await asked(store, query=MALLORY)
+    work = RemovalWork(store, seals=True, clock=later)
+    task = asyncio.create_task(work.finish(TENANT, request_id))
+    await until(lambda: bool(work.waiting) or task.done())
+    [(_, request)] = await list_requests(store, TENANT)
+    assert (request.state, request.sealed) == ("announced", None)
+    assert "checkpoint" in (request.waits_for or "")
+    assert await with_payload(store) == [1, 2, 3, 4, 5, 6]
+    [checkpoint] = await store.seals.list_checkpoints(TENANT, None, 1)
+    await sealing.seal(TENANT)
+    async with asyncio.timeout(10):
+        await task
+    [(_, request)] = await list_requests(store, TENANT)
+    assert (request.state, request.sealed, request.waits_for) == ("done", True, None)
+    assert await with_payload(store) == [1, 3, 5]
+    [event] = await announcements(store)
+    assert msgspec.json.decode(event.payload or b"")["checkpoint"] == checkpoint.note
+
+
+@catches(unclean)
+async def test_it_is_done_only_when_the_store_has_overwritten_it(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An open reader prevents that; until it has gone, the request says what it waits for."""
+    monkeypatch.setattr(removal, "_PATIENCE_S", 0.0)
+    await filled(store)
+    answers = [False, False, True]
+
+    async def scrub() -> bool:
+        if len(answers) == 1:
+            [(_, request)] = await list_requests(store, TENANT)
+            assert request.state == "cleaning"
+            assert "readers" in (request.waits_for or "")
+            assert request.query is None
+        return answers.pop(0)
+
+    monkeypatch.setattr(store.removals, "scrub", scrub)
+    assert (await done_by(store, query=MALLORY)).payloads == 3
+    assert answers == []
+
+
+async def test_the_name_of_an_actor_is_replaced(store: Any) -> None:
+    """In every event that it has, after an announcement of its own; the pseudonym is known once it is done."""
+    await filled(store)
+    request = await done_by(store, query=MALLORY, pseudonym="erased-1")
+    assert [event.actor_id for event in await events(store)] == ["ada", "erased-1"] * 3
+    assert (request.renamed, request.pseudonym) == (3, "erased-1")
+    assert await announced(store) == [[2, 4, 6], []]
+    assert [msgspec.json.decode(event.payload or b"")["actors"] for event in await announcements(store)] == [0, 1]
+    assert not any(b"mallory" in (event.payload or b"") for event in await announcements(store))
+
+
+@catches(holds_are_ignored)
+async def test_the_name_of_an_actor_stays_while_one_of_its_events_is_held(store: Any) -> None:
+    """A hold keeps who did it too."""
+    await filled(store)
+    await hold(store, Query(correlation_ids=("flow 4",)))
+    request = await done_by(store, query=MALLORY, pseudonym="erased-1")
+    assert {event.actor_id for event in await events(store)} == {"ada", "mallory"}
+    assert request.renamed is None
+
+
+async def test_a_hold_placed_during_it_keeps_the_name(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even between the last look at the holds and the removal."""
+    await filled(store)
+    erase_actor = store.removals.erase_actor
+
+    async def slow(*arguments: Any) -> int:
+        monkeypatch.undo()
+        await hold(store, Query(correlation_ids=("flow 4",)))
+        renamed: int = await erase_actor(*arguments)
+        return renamed
+
+    monkeypatch.setattr(store.removals, "erase_actor", slow)
+    request = await done_by(store, query=MALLORY, pseudonym="erased-1")
+    assert request.renamed is None
+    assert {event.actor_id for event in await events(store)} == {"ada", "mallory"}
+
+
+# ----------------------------------------------------------------------------------------------------------- retention
+
+
+@catches(holds_are_ignored)
+async def test_retention_drops_the_beginning_of_the_log_but_for_what_is_held(store: Any) -> None:
+    """When the hold is released, what only it kept goes with the next run."""
+    await filled(store)
+    hold_id = await hold(store, Query(correlation_ids=("case",)))
+    request = await retained(store)
+    assert (await kept(store), request.events, request.held) == ([3], 5, 1)
+    assert await announced(store) == [[1, 2, 4, 5, 6]]
+    again = await retained(store)
+    assert (await kept(store), again.events) == ([3], 0)
+    await store.followers.delete_definition(TENANT, HOLD, hold_id)
+    last = await retained(store)
+    assert (await kept(store), last.events) == ([], 1)
+    assert (await announced(store))[-1] == [3]
+
+
+async def test_retention_keeps_what_is_young_enough(store: Any) -> None:
+    """The age counts from when an event was recorded, whenever it happened."""
+    await filled(store)
+    request = await done(
+        store, await asked(store, kind="retention", policy=AGED, created_at=time.time_ns() // 1_000 + 364 * DAY)
+    )
+    assert (await kept(store), request.events) == ([1, 2, 3, 4, 5, 6], 0)
+    assert await announced(store) == []
+
+
+async def test_retention_goes_part_by_part(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long beginning takes several announcements, and nothing between two parts stays."""
+    monkeypatch.setattr(removal_parts, "PURGED_AT_ONCE", 4)
+    await filled(store, 10)
+    await hold(store, Query(correlation_ids=("flow 4", "flow 5")))
+    request = await retained(store)
+    assert (await kept(store), request.events, request.held) == ([4, 5], 8, 2)
+    assert await announced(store) == [[1, 2, 3], [6, 7, 8], [9, 10]]
+    assert (await store.head(TENANT)).retained_from == 11
+
+
+@catches(holds_are_ignored)
+async def test_a_rule_erases_the_payloads_of_a_type(store: Any) -> None:
+    """The events stay. What a hold has kept is erased after its release, and nothing is announced twice."""
+    policy = Policy(rules=(TypeRule(event_type="action_run.*", max_age_days=30),))
+    await filled(store)
+    hold_id = await hold(store, Query(correlation_ids=("case",)))
+    request = await retained(store, policy)
+    assert (await with_payload(store), request.payloads, request.held) == ([3, 5], 4, 1)
+    assert await kept(store) == [1, 2, 3, 4, 5, 6]
+    assert (await retained(store, policy)).payloads == 0
+    await store.followers.delete_definition(TENANT, HOLD, hold_id)
+    assert (await retained(store, policy)).payloads == 1
+    assert await announced(store) == [[1, 2, 4, 6], [3]]
+
+
+async def test_a_preview_says_what_a_run_does(store: Any) -> None:
+    """The same numbers, for both kinds of request and with a hold."""
+    policy = Policy(max_age_days=365, rules=(TypeRule(event_type="action_run.completed", max_age_days=30),))
+    await filled(store)
+    await hold(store, Query(correlation_ids=("case",)))
+    found = await preview_erasure(store, TENANT, Query(actors=("user/ada",)), ())
+    assert (found.payloads, found.held, found.exact) == (2, 1, True)
+    assert (await preview_erasure(store, TENANT, None, (uuid(1), uuid(3)))).payloads == 1
+    aged = await preview_retention(store, TENANT, policy, later())
+    assert (aged.events, aged.payloads, aged.held, aged.exact) == (5, 0, 1, True)
+    assert aged.oldest is not None and aged.newest is not None and aged.oldest <= aged.newest
+    young = await preview_retention(store, TENANT, policy, later() - 300 * DAY)
+    assert (young.events, young.payloads, young.oldest) == (0, 4, None)
+    request = await retained(store, policy)
+    assert (request.events, request.held) == (aged.events, aged.held)
+
+
+async def test_the_schedule_asks_for_what_is_due(store: Any) -> None:
+    """By the tenant's own policy, else by the server's; not twice, and not where nothing is old enough."""
+    await filled(store)
+    schedule = RetentionSchedule(store, AGED, later)
+    await schedule.request_all()
+    await schedule.request_all()
+    [(request_id, request)] = await list_requests(store, TENANT)
+    assert (request.kind, request.by, request.policy) == ("retention", ("system", "whence"), AGED)
+    await done(store, request_id)
+    await schedule.request_all()  # because of the announcement, which stays: this run finds nothing, and is forgotten
+    [(run_id, _), _] = await list_requests(store, TENANT)
+    await RemovalWork(store, seals=False, clock=later).finish(TENANT, run_id)
+    assert [id_ for id_, _ in await list_requests(store, TENANT)] == [request_id]
+    await put_policy(store, TENANT, Policy())
+    assert await policy_of(store, TENANT, AGED) == (Policy(), "tenant")
+    await schedule.request_all()
+    assert len(await list_requests(store, TENANT)) == 1
+
+
+async def test_requests_are_finished_one_after_the_other(store: Any) -> None:
+    """The worker takes the oldest first, and goes on with those that come meanwhile."""
+    await filled(store)
+    ids = [await asked(store, event_ids=(uuid(number),)) for number in (1, 2)]
+    definitions = Definitions(await store.followers.list_definitions(KIND, TENANT))
+    task = asyncio.create_task(RemovalWork(store, seals=False, clock=later).follow(TENANT, definitions))
+    await until_done(store, 2)
+    ids.append(await asked(store, event_ids=(uuid(3),)))
+    definitions.replace(await store.followers.list_definitions(KIND, TENANT))
+    await until_done(store, 3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await announced(store) == [[1], [2], [3]]
+    assert [id_ for id_, _ in await list_requests(store, TENANT)] == ids[::-1]
