@@ -5,9 +5,11 @@ slow_tests.txt names get it too. One that takes longer than `SLOW_S` is named at
 about it.
 """
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,19 @@ def port() -> Iterator[int]:
 def _cpu_s() -> float:
     """Processor time of this process and of its children that have ended."""
     return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Keep the garbage collector from what the tests are made of: a million objects that stay until the end. It would
+    take a third of the time of the collection of tests, and half a second whenever it is called."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
