@@ -1,6 +1,6 @@
 """The marker `slow`, and the tests that should have it.
 
-`make test` runs the tests without the marker, and should take five minutes for them on two cores. The tests that
+`make test` runs the tests without the marker, and should take five minutes for them on two idle cores. The tests that
 slow_tests.txt names get it too. One that takes longer than `SLOW_S` is named at the end of the run, with what to do
 about it.
 """
