@@ -8,10 +8,6 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-# Tests by hypothesis try a quarter of their examples in `make test`.
-QUICK := 1
-test-all: QUICK := 0
-
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve console test test-console test-browser test-all coverage soak check format api-types lock audit bench bench-quick bench-check bench-sdk bench-peers clean
 
@@ -45,19 +41,21 @@ build-console: $(INSTALLED)
 console: $(INSTALLED) ## Build the console if its sources are newer (needs Node 20.19 or later)
 	@$(BIN)/python console/build.py --required
 
-test: check build-console test-console ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
-	WHENCE_TEST_QUICK=$(QUICK) $(BIN)/python -m pytest -n 2 -q -m "not slow" $(ARGS)
+# Each process begins with its own part of the files, so that few start the same server; one that is done takes from the
+# others. Tests by hypothesis try a quarter of their examples here.
+test: check test-console ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
+	WHENCE_TEST_QUICK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
 
 # In CI it is an error if Node is missing.
-test-console: $(READY)
+test-console: $(READY) build-console
 	@$(BIN)/python console/build.py test $(if $(CI),--required)
 
 test-browser: $(READY) build-console ## Try the console in Debian's Chromium, against a server with the recorded runs
 	npm --prefix console run test:browser
 
-# The slow tests wait for nearly half of their time, so one more of them runs than `make test` has.
-test-all: test ## Everything that must hold: the same, then the slow tests, half an hour
-	$(BIN)/python -m pytest -n 3 -q -m slow $(ARGS)
+# The slow tests wait for nearly half of their time. The others use the processors meanwhile, so one process more runs.
+test-all: check test-console ## Everything that must hold: the same with the slow tests, twenty minutes
+	$(BIN)/python -m pytest -n 3 --dist worksteal -q $(ARGS)
 
 coverage: $(READY) ## Which lines and branches of the package the tests of `make test` leave out
 	$(BIN)/coverage erase

@@ -1,7 +1,8 @@
 """Attacks of one tenant on a server, each run as a process of its own: `python -m tests.acceptance.attacks NAME …`.
 
-Each sends, as fast as it can, what a single key of one tenant may send, or what needs no key at all. It prints how many
-answers of each status it got, as JSON. `filled` stores what an attack asks about.
+Each sends, as fast as it can, what a single key of one tenant may send, or what needs no key at all. It prints a line
+when it begins, and at its end how many answers of each status it got, as JSON. `filled` stores what an attack asks
+about.
 """
 
 import asyncio
@@ -291,6 +292,7 @@ def filled(port: int, key: str, attack: str, actors: int) -> None:
 def main() -> None:
     """Run the attack that is named on the command line."""
     name, port, seconds, *keys = sys.argv[1:]
+    print("begun", flush=True)
     target = Target(int(port), keys, time.monotonic() + float(seconds))
 
     async def run() -> None:

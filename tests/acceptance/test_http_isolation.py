@@ -26,7 +26,7 @@ from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.rows import event_from, uuid_bytes
 from whence.wire import query
 
-PAIRS = 25_000 if soak() else 2_500
+PAIRS = 25_000 if soak() else 1_500
 """Pairs of requests: one names something of another tenant, and one something that does not exist."""
 
 MUTANT_PAIRS = 1_500

@@ -14,7 +14,7 @@ from tests.acceptance.tools import missing
 from tests.acceptance.traffic import Clients, counts, found
 from tests.examples import soak
 
-ROUNDS = 500 if soak() else 30
+ROUNDS = 500 if soak() else 10
 MUTANT_ROUNDS = 12
 
 ACKNOWLEDGE_FIRST = """

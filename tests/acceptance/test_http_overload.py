@@ -18,7 +18,7 @@ from tests.acceptance.running import MORE_MIB, Running, running, seed, tell
 from tests.acceptance.traffic import body_of, found_in, get, new_content
 from tests.examples import soak
 
-SECONDS = 30.0 if soak() else 10.0
+SECONDS = 30.0 if soak() else 6.0
 CAPACITY_S = 2.0
 TIMES_CAPACITY = 5
 CONNECTIONS_MAX = 900

@@ -180,7 +180,7 @@ def test_clients_that_send_a_byte_a_second_are_dropped(
         before = sockets(server)
         drip, undone = (Drip(each, key) for each, key in zip((server, without), keys, strict=True))
         with others(server, keys[0]) as statuses:
-            while time.monotonic() - drip.started < GONE_S:
+            while drip.connections and time.monotonic() - drip.started < GONE_S:
                 drip.step()
                 undone.step()
                 time.sleep(1)

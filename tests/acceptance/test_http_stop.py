@@ -15,7 +15,7 @@ from tests.acceptance.running import Running, running, seed, tell
 from tests.acceptance.traffic import Clients, counts, found
 from tests.examples import soak
 
-ROUNDS = 100 if soak() else 10
+ROUNDS = 100 if soak() else 5
 HANGING_EVERY = 5
 """In one round of this many, some requests are left open, which the server has to wait for and then abort."""
 STOPPED_S = 10.0
@@ -89,7 +89,7 @@ def newcomers(server: Running, key: str) -> Iterator[Counter[str]]:
 
 
 def test_sigterm_ends_the_server_in_time_and_loses_nothing(record_property: Callable[[str, object], None]) -> None:
-    """In ten rounds, the server exits with 0 within 10 s, every acknowledged event is stored, and every other request
+    """In each round, the server exits with 0 within 10 s, every acknowledged event is stored, and every other request
     is
     whole or absent. New connections are served, refused or get a 503, and never hang."""
     chance = random.Random(seed())

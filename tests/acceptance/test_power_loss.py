@@ -31,7 +31,7 @@ from whence.storage.sqlite.rows import POSITION_MASK, uuid_text
 from whence.storage.sqlite.verify import verify
 from whence.storage.sqlite.writer import Writer
 
-STATES = 1_000_000 if soak() else 20_000
+STATES = 1_000_000 if soak() else 6_000
 STATES_OF_RECORDING = 2_000
 FULL_EVERY = 40
 """Interval, in states, at which the whole file is verified and served."""

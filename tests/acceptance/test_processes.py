@@ -22,7 +22,7 @@ from tests.acceptance.traffic import Clients, body_of, get, new_content
 from tests.databases import fresh_database
 from tests.examples import soak
 
-ROUNDS = 30 if soak() else 8
+ROUNDS = 30 if soak() else 4
 MUTANT_ROUNDS = 12
 GONE_S = 5.0
 PROCESSES = {"WHENCE_PROCESSES": "3"}

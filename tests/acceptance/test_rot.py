@@ -23,7 +23,7 @@ from whence.storage.sqlite import engine
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.verify import verify
 
-CASES = 20_000 if soak() else 400
+CASES = 20_000 if soak() else 120
 TENANTS = ("acme", "globex")
 EVENTS = 240
 PAGE = 8_192

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.api.conftest import RUN_ID, Served, event, serving
 from tests.api.credentials import ISSUER, SECRET, claims_of, jwt_of, raw_jwt, rsa_key
+from tests.examples import soak
 from whence.api import auth, reads
 from whence.api.operator_tokens import PURPOSE, OperatorToken, seal_token
 from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret, new_sign_in_code
@@ -465,7 +467,14 @@ def wanted_of(need: str, state: str, row: tuple[int, ...]) -> int:
     return OK if need == "nothing" else row[NEEDS.index(need)]
 
 
-def failures(served: Served, routes: dict[tuple[str, str], tuple[str, int]]) -> list[str]:
+def is_tried(verb: str, path: str, state: str, row: tuple[int, ...]) -> bool:
+    """Whether the short form has this cell: each credential that is valid, and none; and a quarter of the bad ones and
+    of HEAD, others from route to route, since what refuses them is the same for all routes."""
+    is_always = state == "none" or (row is not NOBODY and verb != "HEAD")
+    return is_always or crc32(f"{verb} {path} {state}".encode()) % 4 == 0
+
+
+def failures(served: Served, routes: dict[tuple[str, str], tuple[str, int]], *, short: bool = False) -> list[str]:
     """The cells that are not as the table says, and 401s that are not alike."""
     found: list[str] = []
     refusals: dict[tuple[int, str], set[tuple[bytes, str]]] = {}
@@ -474,6 +483,8 @@ def failures(served: Served, routes: dict[tuple[str, str], tuple[str, int]]) -> 
             for state, (headers, row) in credentials(served).items():
                 wanted = wanted_of(need, state, row)
                 for verb in (method, "HEAD") if method == "GET" else (method,):
+                    if short and not is_tried(verb, path, state, row):
+                        continue
                     answer = ask(client, verb, path, headers)
                     if answer.status_code != (wanted or good):
                         found.append(f"{verb} {path} by {state}: {answer.status_code}, not {wanted or good}")
@@ -509,7 +520,7 @@ def test_the_table_names_every_route(guarded: Served) -> None:
 @pytest.mark.parametrize("route", ROUTES, ids=" ".join)
 def test_every_credential_gets_what_the_table_says(guarded: Served, route: tuple[str, str]) -> None:
     """Each cell of the route's row, and one and the same 401 for every cause."""
-    assert failures(guarded, {route: ROUTES[route]}) == []
+    assert failures(guarded, {route: ROUTES[route]}, short=not soak()) == []
 
 
 def test_all_routes_refuse_alike(guarded: Served) -> None:

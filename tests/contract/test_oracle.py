@@ -23,6 +23,7 @@ from tests.contract import cause_mutants, mutants
 from tests.contract.faults import KINDS, REAL, Limits
 from tests.contract.made import DAY, HOUR, MINUTE, NOON, SECOND, asked, asked_flows, uuid
 from tests.contract.model import ModelStore, same_map, unnumbered
+from tests.examples import soak
 from whence.errors import Conflict, Invalid, WhenceError
 from whence.events import Event, Keyset, NewEvent, PageRequest, Query, Viewer
 from whence.flows import FlowPage
@@ -34,7 +35,8 @@ from whence.wire.ids import parse_reference
 
 SEED = int(os.environ.get("WHENCE_TEST_SEED") or random.SystemRandom().getrandbits(32))
 LONG = os.environ.get("WHENCE_HYPOTHESIS") == "long"
-EXAMPLES = 1_500 if LONG else 150
+EXAMPLES = 1_500 if LONG else 150 if soak() else 60
+EXAMPLES_OF_MUTANT = max(EXAMPLES, 150)
 STEPS = 40
 
 TENANTS = ("acme", "other")
@@ -494,7 +496,7 @@ def run_oracle(store_name: str, examples: int, seed_: int, *, shrink: bool = Tru
 @pytest.mark.parametrize(
     ("store_name", "examples"),
     [
-        ("sqlite", EXAMPLES // 6),
+        ("sqlite", 25),
         *(pytest.param(name, EXAMPLES // 4 if name == "shared" else EXAMPLES, marks=pytest.mark.slow) for name in REAL),
     ],
 )
@@ -505,7 +507,7 @@ def test_a_store_answers_as_the_model(store_name: str, examples: int) -> None:
     assert run_oracle(store_name, examples, SEED) >= examples
 
 
-ONE_IN = {"sqlite": 1, "postgres": 1} if os.environ.get("WHENCE_SOAK") == "1" else {"sqlite": 9, "postgres": 24}
+ONE_IN = {"sqlite": 1, "postgres": 1} if soak() else {"sqlite": 15, "postgres": 40}
 """A trial takes up to half a minute. The tests of the contract catch every mutant, so the oracle tries some of them; in
 its long form, all."""
 
@@ -526,4 +528,4 @@ def test_a_broken_store_is_told_from_the_model(store_name: str, mutant: Any, mon
     """A short run finds each mutant, by a difference from the model or by an error of the broken store."""
     mutant(monkeypatch)
     with pytest.raises((AssertionError, WhenceError, LookupError)):
-        run_oracle(store_name, EXAMPLES, 1, shrink=False)
+        run_oracle(store_name, EXAMPLES_OF_MUTANT, 1, shrink=False)

@@ -19,7 +19,7 @@ from whence.events import Query
 from whence.storage import create_store
 from whence.storage.postgres import append, tenants
 
-RACE_S = 1_200.0 if soak() else 20.0
+RACE_S = 1_200.0 if soak() else 10.0
 MUTANT_S = 5.0
 PROCESSES, WRITERS_OF_EACH, BATCH_MAX = 2, 3, 50
 

@@ -10,9 +10,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import apsw
 import msgspec
@@ -75,9 +77,22 @@ def name_of(path: Path) -> str:
 
 
 def tried() -> list[Path]:
-    """In the short form the oldest and the two newest fixtures of each engine; in the long form all."""
+    """In the short form the oldest and the newest fixture of each engine; in the long form all."""
     engines = [[path for path in FIXTURES if name in path.name] for name in ("sqlite", "postgres")]
-    return FIXTURES if soak() else [path for paths in engines for path in dict.fromkeys((*paths[:1], *paths[-2:]))]
+    return FIXTURES if soak() else [path for paths in engines for path in dict.fromkeys((paths[0], paths[-1]))]
+
+
+def tried_on(names: Iterable[str]) -> list[Any]:
+    """Each name with the fixtures that a mutant of this name is tried on: in the short form one of those above, another
+    one from name to name; in the long form all."""
+    return [
+        pytest.param(name, path, id=f"{name_of(path)}-{name}")
+        for name in names
+        for path in (FIXTURES if soak() else [tried()[crc32(name.encode()) % len(tried())]])
+    ]
+
+
+NEWEST = [path for path in tried() if path.parent == FIXTURES[-1].parent]
 
 
 @pytest.fixture(params=tried(), ids=name_of)
@@ -249,7 +264,7 @@ BREAKS = {
 """SQL of a last step, on SQLite and on PostgreSQL, after which a store no longer appends correctly."""
 
 
-@pytest.mark.parametrize("name", BREAKS)
+@pytest.mark.parametrize(("name", "kept"), tried_on(BREAKS), indirect=["kept"])
 async def test_mutant_a_store_that_does_not_go_on_is_caught(
     kept: Kept, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +379,7 @@ def add_step(patch: pytest.MonkeyPatch, *, sqlite: str, postgres: str) -> None:
         patch.setattr(module, "load_migrations", loaded)
 
 
+@pytest.mark.parametrize("kept", NEWEST, indirect=True, ids=name_of)
 async def test_a_harmless_step_more_is_no_fault(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
     """A harmless extra migration is not reported, so the mutants below are caught for their harm."""
     add_step(monkeypatch, sqlite="CREATE TABLE more (x)", postgres="CREATE VIEW more AS SELECT 1 AS x")
@@ -371,7 +387,7 @@ async def test_a_harmless_step_more_is_no_fault(kept: Kept, monkeypatch: pytest.
     assert await faults_of(kept) == []
 
 
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize(("name", "kept"), tried_on(MUTANTS), indirect=["kept"])
 async def test_mutant_a_harmful_migration_is_caught(kept: Kept, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each check reports the harm that it covers."""
     sqlite, postgres, wanted = MUTANTS[name]
