@@ -17,6 +17,7 @@ from tests.contract import (
     parts_mutants,
     rarer_mutants,
     reach_mutants,
+    removal_mutants,
     seals_mutants,
 )
 from tests.contract.faults import reword
@@ -34,6 +35,7 @@ MODULES: tuple[ModuleType, ...] = (
     parts_mutants,
     reach_mutants,
     seals_mutants,
+    removal_mutants,
 )
 
 ONE_STORE = {
@@ -52,6 +54,10 @@ ONE_STORE = {
     "names_remembered_at_once": (
         "PostgreSQL has no cache of what a transaction adds: kinds are kept by the version that was read with the "
         "head. tests/storage/test_postgres_writers.py covers that version."
+    ),
+    "names_that_went_are_remembered": (
+        "PostgreSQL keeps kinds by the version that a purge changes, and no actors. "
+        "tests/storage/test_postgres_removals.py covers that version."
     ),
     "positions_drawn_before_the_commit": (
         "On PostgreSQL positions come from the locked row of the head. tests/storage/test_postgres_writers.py takes "

@@ -77,14 +77,12 @@ def events_passed(
     if resolved.nothing:
         return 0
     time, place = request.after.time, key_of(snapshot.tenant_no, request.after.number)
-    in_front = (
-        resolved.between(resolved.since, time) if request.ascending else resolved.between(time + 1, resolved.until)
-    )
+    since, until = (resolved.since, time) if request.ascending else (time + 1, resolved.until)
     where, bindings = conditions(resolved.between(time, time + 1), snapshot)
     sign = "<=" if request.ascending else ">="
     text = f"SELECT count(*) FROM event INDEXED BY event_time WHERE tenant_no = ?{where} AND key {sign} ?"
     at_time: int = connection.execute(text, (snapshot.tenant_no, *bindings, place)).get
-    return total(connection, snapshot, in_front) + at_time
+    return total(connection, snapshot, resolved.between(since, until)) + at_time
 
 
 def events_of_keys(
