@@ -89,9 +89,9 @@ def _checked(folder: Path, key: VerifierKey) -> ExportManifestBody:
     with ExitStack() as stack:
         entries = stack.enter_context((folder / ENTRIES).open("rb"))
         hashes = stack.enter_context((folder / HASHES).open("rb"))
-        copy = _CopyCheck(folder, names, stack)
-        check_entries(manifest, checkpoint, _lines(entries), _hashes(hashes), copy.compare)
-        copy.finish()
+        tables = _TableCheck(folder, names, stack)
+        check_entries(manifest, checkpoint, _lines(entries), _hashes(hashes), tables.compare)
+        tables.finish()
     for each in manifest.files:
         if described(folder / each.name) != each:
             raise BadExport(f"{each.name} is not the file that the manifest describes.")
@@ -120,7 +120,7 @@ def _hashes(file: BinaryIO) -> Iterator[bytes]:
         yield found
 
 
-class _CopyCheck:
+class _TableCheck:
     """Compares the events with those in the other format, one after the other."""
 
     def __init__(self, folder: Path, names: list[str], stack: ExitStack) -> None:

@@ -125,7 +125,7 @@ def _write_entries(
     with ExitStack() as stack:
         entries = stack.enter_context((folder / ENTRIES).open("wb"))
         hashes = stack.enter_context((folder / HASHES).open("wb"))
-        on_match = stack.enter_context(_Copy(folder, format_)).add
+        on_match = stack.enter_context(_Table(folder, format_)).add
         reader = EntryReader(tenant, query_of(body), checkpoint.size, complete=complete, on_match=on_match)
         indexes = (index for index, _ in reader.leaves(_written(parts, entries)))
         tiles = _Tiles(whence, checkpoint.size)
@@ -178,7 +178,7 @@ class _Tiles:
         return hashes
 
 
-class _Copy:
+class _Table:
     """The matching events once more in another format, or nowhere."""
 
     def __init__(self, folder: Path, format_: str) -> None:
@@ -186,7 +186,7 @@ class _Copy:
         self._folder, self._format = folder, format_
         self.add: Callable[[Event], None] = lambda _event: None
 
-    def __enter__(self) -> "_Copy":
+    def __enter__(self) -> "_Table":
         if self._format == "csv":
             file = self._stack.enter_context((self._folder / CSV).open("wb"))
             file.write(csv_line(COLUMNS))

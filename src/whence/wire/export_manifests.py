@@ -1,4 +1,4 @@
-"""What an export with proof says of itself. Nothing in it is taken on trust: whoever checks the export computes it.
+"""What an export with proof says of itself. Nothing in it is taken on trust: a verifier computes all of it.
 
 A manifest is JSON with two spaces of indent and its keys in order, and no other spelling of it is accepted.
 """
