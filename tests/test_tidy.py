@@ -50,6 +50,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "alerts",
             "profiles",
             "payload_fields",
+            "payload_masking",
         }
     ),
     frozenset({"storage", "settings"}),
