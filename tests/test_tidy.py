@@ -54,6 +54,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "profiles",
             "payload_fields",
             "retention",
+            "payload_masking",
         }
     ),
     frozenset({"storage", "settings"}),

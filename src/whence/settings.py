@@ -21,6 +21,7 @@ from whence.addresses import Allowed, is_loopback
 from whence.errors import StoreRefused, WhenceError
 from whence.events import EVENT_LOG, Vocabulary
 from whence.payload_fields import FIELDS_MAX, PATH_RULE, is_path
+from whence.payload_masking import MASKED_PATHS_MAX
 from whence.retention import AGE_DAYS_MAX, Policy
 from whence.sentences import load_grammar
 from whence.storage.backends import engine_of
@@ -110,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_name: str | None = None
     payload_fields: tuple[str, ...] = ()
     retention_days: int | None = None
+    redact: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -240,6 +242,8 @@ def _check_service(settings: Settings) -> None:
         raise ValueError("WHENCE_LOG_NAME must look like a URL without its scheme, such as log.example.com/whence.")
     if len(settings.payload_fields) > FIELDS_MAX or not all(map(is_path, settings.payload_fields)):
         raise ValueError(f"WHENCE_PAYLOAD_FIELDS lists at most {FIELDS_MAX} paths. {PATH_RULE}")
+    if len(settings.redact) > MASKED_PATHS_MAX or not all(map(is_path, settings.redact)):
+        raise ValueError(f"WHENCE_REDACT lists at most {MASKED_PATHS_MAX} paths. {PATH_RULE}")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -463,5 +467,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "log_name": ("WHENCE_LOG_NAME", _text),
     "payload_fields": ("WHENCE_PAYLOAD_FIELDS", _list),
     "retention_days": ("WHENCE_RETENTION", _days),
+    "redact": ("WHENCE_REDACT", _list),
 }
 """The variable of each field, and the function that parses its value."""

@@ -46,6 +46,22 @@ def test_facets_are_tables(user: Cli, log: httpx2.Client) -> None:
     assert user.ok("facets", *options, "--json").out.encode() == body + b"\n"
 
 
+def test_payload_values_are_filters_and_facets(user: Cli, log: httpx2.Client) -> None:
+    """`--payload` selects events, and `--payload-field` counts the values of a path. A value without a path is a
+    mistake of the command line."""
+    for tool in ("search", "search", "book now", "\u202egnp"):
+        assert log.post("/api/v1/events", json=event(payload={"tool": tool, "n": 1})).status_code == 201
+    options = ("--payload", "tool=search", "--payload", "tool=book now", "--payload", "n=1")
+    assert "3 of 3 events" in user.ok("list", *options).err
+    rows = [line.split() for line in user.ok("facets", *options, "--payload-field", "tool").lines]
+    assert ["search", "2", "0"] in rows
+    assert ["PAYLOAD", "tool", "EVENTS", "FAILURES"] in rows
+    assert "\u202e" not in user.ok("facets", "--payload-field", "tool").out
+    refused = user.run("list", "--payload", "tool")
+    assert refused.code != 0
+    assert "PATH=VALUE" in refused.err
+
+
 def test_actors_are_a_table(user: Cli, log: httpx2.Client) -> None:
     """Who did how much, what changed, when, and what for the first time; no name can control the terminal."""
     ran = user.ok("actors")

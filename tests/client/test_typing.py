@@ -33,6 +33,7 @@ def right(log: Whence, recording: RecordingWhence) -> None:
     print(log.aggregate(resource_type="order", resource_id="8841").total, log.actor_stats(until="-1d").actors)
     print(log.histogram(by="event_type", interval="1h", top=3, since="-1d").buckets[0].counts)
     print(log.facets(top=3, outcome="failure").facets.event_type.values[0].children)
+    print(log.facets(payload_field=["tool"], payload={"tool": "a", "b.c": ["d"]}).facets.payload)
     print([actor.sparkline for actor in log.actors(since="-7d", limit=5)], log.actor("agent", uuid4()).first_times)
     print(log.resource_summary("order", "8841", top=3).last_event)
     print(log.list(offset=1).total, list(log.pages(event_type="a.*")), log.get(uuid4(), include=["position"]))

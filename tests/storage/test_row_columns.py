@@ -25,6 +25,8 @@ OF_KIND = {"event_type", "actor_type", "resource_type", "outcome"}
 PAGE_EVENT = ["number", "id", "kind", *[name for name in FullEventRow._fields[2:] if name not in OF_KIND]]
 """A row of PostgreSQL's pages: the kind stands for its four words."""
 
+LATER = ("erased_at",)
+"""The columns that no insert sets."""
 
 FOLLOWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("definition", "definitions", "definitions_of_tenant"), Definition.__struct_fields__),
@@ -52,7 +54,7 @@ def faults_of_sqlite(folder: Path, blocks: Mapping[str, str]) -> list[str]:
     migrate(connection)
     table: list[Any] = connection.execute("PRAGMA table_info(event)").fetchall()
     expected: dict[str, tuple[list[str], list[str]]] = {
-        "event": ([name for _, name, *_ in table], [*sqlite_rows.EVENT_COLUMNS]),
+        "event": ([name for _, name, *_ in table], [*sqlite_rows.EVENT_COLUMNS, *LATER]),
         "add_event": ([*inserted(blocks["add_event"])], [*sqlite_rows.EVENT_COLUMNS]),
     }
     for block, row in (("full_event", FullEventRow), ("hashes", HashRow), ("log_part", HashRow)):
@@ -94,7 +96,7 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
 
     head = [*postgres_rows.PostgresHeadRow.__struct_fields__]
     expected: dict[str, tuple[Any, Any]] = {
-        "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS}),
+        "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS, *LATER}),
         "add_event": ([*inserted(blocks["add_event"])], ["tenant_no", *postgres_rows.EVENT_COLUMNS]),
         "full_event": (await columns("full_event"), [*FullEventRow._fields]),
         "one_event": (await columns("one_event"), [*FullEventRow._fields]),

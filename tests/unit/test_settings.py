@@ -78,6 +78,7 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
         LOG_NAME="log.example.com/whence",
         PAYLOAD_FIELDS="tool, order.currency",
         RETENTION="365d",
+        REDACT="card.number",
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
@@ -212,6 +213,7 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"ROOT_PATH": "/a b"},
         {"LOG_NAME": "https://log.example.com"},
         {"LOG_NAME": "log example"},
+        {"REDACT": "a b"},
         {"PAYLOAD_FIELDS": "a..b"},
         {"PAYLOAD_FIELDS": "a,b,c,d,e,f,g,h,i"},
         {"SEAL": "perhaps"},

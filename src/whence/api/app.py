@@ -56,6 +56,7 @@ from whence.fairness import FairQueue
 from whence.followers import Worker
 from whence.ingest import Ingest
 from whence.outbound import Sender
+from whence.payload_masking import PayloadMask
 from whence.recent import RecentlyUsed
 from whence.sealing import StoreSecret
 from whence.sentences import load_grammar
@@ -115,6 +116,7 @@ def create_app(
         webhook_secrets=secret.sealer(WEBHOOK_SECRETS),
         webhook_tests=FairQueue(_WEBHOOK_TESTS),
         grammar=load_grammar(settings.sentences),
+        payload_mask=PayloadMask(settings.redact),
         oidc=None if settings.oidc_issuer is None else OidcProvider(settings, secret.sealer("sign-in attempts")),
     )
     _watch(context)

@@ -393,6 +393,39 @@ def _resource_types(vocabulary: Vocabulary) -> Json:
     return {"enum": [str(name) for name in vocabulary.resource_types]}
 
 
+def _short_requests() -> Json:
+    """The schemas of requests with one or two fields."""
+    return {
+        "SignInCode": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["code"],
+            "properties": {"code": {"type": "string"}},
+        },
+        "NewEpoch": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["reason"],
+            "properties": {"reason": {"type": "string", "enum": list(EPOCH_REASONS)}},
+        },
+        "ChosenTenant": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["tenantId"],
+            "properties": {"tenantId": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}},
+        },
+        "NewView": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["address", "name"],
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX},
+                "address": {"type": "string", "pattern": f"^{ADDRESS_PATTERN}$", "maxLength": ADDRESS_MAX},
+            },
+        },
+    }
+
+
 def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
     """Component schemas that no Struct declares."""
     return {
@@ -421,33 +454,7 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
         },
         **removal_schemas(),
         **webhook_schemas(),
-        "SignInCode": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["code"],
-            "properties": {"code": {"type": "string"}},
-        },
-        "NewEpoch": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["reason"],
-            "properties": {"reason": {"type": "string", "enum": list(EPOCH_REASONS)}},
-        },
-        "ChosenTenant": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["tenantId"],
-            "properties": {"tenantId": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}},
-        },
-        "NewView": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["address", "name"],
-            "properties": {
-                "name": {"type": "string", "minLength": 1, "maxLength": NAME_MAX},
-                "address": {"type": "string", "pattern": f"^{ADDRESS_PATTERN}$", "maxLength": ADDRESS_MAX},
-            },
-        },
+        **_short_requests(),
         "NewKey": {
             "type": "object",
             "additionalProperties": False,

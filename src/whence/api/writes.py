@@ -1,10 +1,11 @@
 """The two routes that store events: one at a time, or a batch."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from litestar import post
@@ -17,7 +18,7 @@ from whence.api.operation import Json, Operation, ResponseSpec, announce_fields,
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
-from whence.errors import Invalid, Problem, RetryLater, UnsupportedMedia, WhenceError
+from whence.errors import Invalid, Problem, RetryLater, TooLarge, UnsupportedMedia, WhenceError
 from whence.events import Event, NewEvent, Viewer
 from whence.identities import is_uuid
 from whence.permissions import WRITE
@@ -36,6 +37,7 @@ from whence.wire.event import (
     split_batch,
 )
 from whence.wire.parameters import PARAMETERS
+from whence.wire.payload import PAYLOAD_MAX
 from whence.wire.problems import MORE_PROBLEMS, limit_batch
 from whence.wire.query import parse_atomic, refuse_parameters
 
@@ -76,6 +78,13 @@ _REPLAYED: Json = {
         "schema": {"type": "string", "const": "true"},
     }
 }
+_REDACTED: Json = {
+    "Whence-Redacted": {
+        "description": "The paths of the payload whose values were masked before the event was stored, percent-encoded "
+        "and joined by commas.",
+        "schema": {"type": "string"},
+    }
+}
 _REFUSED = ResponseSpec(
     "Validation Error. The results of a batch, if each event was checked and none was stored.",
     {"anyOf": [ref("HTTPValidationError"), ref("BatchResults")]},
@@ -99,8 +108,8 @@ _CREATE_EVENT = Operation(
         _CE_BATCH: _array_of("CloudEvent"),
     },
     responses={
-        201: ResponseSpec("Stored durably", _STORED, _LOCATION),
-        200: ResponseSpec("Already stored, with the same content", _STORED, _LOCATION | _REPLAYED),
+        201: ResponseSpec("Stored durably", _STORED, _LOCATION | _REDACTED),
+        200: ResponseSpec("Already stored, with the same content", _STORED, _LOCATION | _REPLAYED | _REDACTED),
         207: ResponseSpec("Some events of a batch of CloudEvents were refused", BatchBody),
         422: _REFUSED,
     },
@@ -141,10 +150,11 @@ async def create_event(request: Request) -> JsonResponse:
                 new = _parse_one(request, body)
         else:
             new = _parse_one(request, body)
+        new, masked = _masked(request, new)
         del body  # the budget counts these bytes once, and the payload is a copy of them
         await context.admission.admit_events(request, viewer, [new])
         receipts = await context.ingest.add(viewer.tenant, [new], readable=viewer.readable)
-    return await _answer_one(request, new, receipts[0])
+    return await _answer_one(request, new, receipts[0], masked)
 
 
 @post("/api/v1/events/batch", opt={"scope": WRITE, "operation": _CREATE_BATCH}, status_code=201)
@@ -167,7 +177,8 @@ async def _store_many(request: Request) -> JsonResponse:
                 await context.store.wait_for_idle_writer()
             events, atomic = _parse_many(request, body)
             del body  # as in create_event
-            parsed = limit_batch(await context.admission.in_slices(viewer.tenant, events))
+            parsed, masked = _masked_each(request, await context.admission.in_slices(viewer.tenant, events))
+            parsed = limit_batch(parsed)
             if atomic:
                 _refuse_invalid(parsed)
             valid = [item for item in parsed if isinstance(item, NewEvent)]
@@ -175,7 +186,7 @@ async def _store_many(request: Request) -> JsonResponse:
             submit = partial(context.ingest.submit, viewer.tenant, valid, atomic=atomic, readable=viewer.readable)
             stored = submit() if valid else None
         receipts = [] if stored is None else await asyncio.shield(stored)
-    return _answer_many(request, parsed, receipts)
+    return _answer_many(request, parsed, receipts, masked)
 
 
 def _parse_one(request: Request, body: bytes) -> NewEvent:
@@ -218,6 +229,36 @@ def _parse_many(request: Request, body: bytes) -> tuple[Iterator[ParsedEvent], b
     ndjson = media in _NDJSON or (media in _UNSTATED and start == b"{")
     announce_fields(request, lambda: split_batch(body, ndjson))
     return iter_batch(body, ndjson, ingest), atomic
+
+
+def _masked(request: Request, new: NewEvent) -> tuple[NewEvent, tuple[str, ...]]:
+    """The event without the values that are to be masked, and the paths of those that it had. Raises TooLarge when that
+    makes its payload too large."""
+    payload, paths = context_of(request).payload_mask.apply(new.payload)
+    if not paths:
+        return new, ()
+    if len(payload) > PAYLOAD_MAX:
+        raise TooLarge(f"A payload has at most {PAYLOAD_MAX} bytes, also once its values are masked.")
+    return msgspec.structs.replace(new, payload=payload), paths
+
+
+def _masked_each(
+    request: Request, parsed: Iterable[ParsedEvent]
+) -> tuple[list[ParsedEvent], dict[int, tuple[str, ...]]]:
+    """As `_masked` for the events of a batch, with the paths by the index of the event."""
+    if not context_of(request).settings.redact:
+        return list(parsed), {}
+    found: list[ParsedEvent] = []
+    masked: dict[int, tuple[str, ...]] = {}
+    for index, item in enumerate(parsed):
+        try:
+            new, paths = (item, ()) if isinstance(item, WhenceError) else _masked(request, item)
+        except TooLarge as error:
+            new, paths = error, ()
+        found.append(new)
+        if paths:
+            masked[index] = paths
+    return found, masked
 
 
 def _ingest_context(request: Request) -> IngestContext:
@@ -266,13 +307,15 @@ def _idempotency_key(request: Request) -> str | None:
     return sent[0]
 
 
-async def _answer_one(request: Request, new: NewEvent, receipt: Receipt) -> JsonResponse:
+async def _answer_one(request: Request, new: NewEvent, receipt: Receipt, masked: Sequence[str]) -> JsonResponse:
     """201 or 200 with the event. Raises the error if it was refused."""
     if receipt.event is None:
         raise receipt.error or RuntimeError("a receipt with neither an event nor an error")
     headers = [("location", f"{root_path_of(request)}/api/v1/events/{receipt.event.id}")]
     if receipt.replayed:
         headers.append(("idempotent-replayed", "true"))
+    if masked:
+        headers.append(("whence-redacted", ", ".join(map(quote, masked))))
     status = 200 if receipt.replayed else 201
     body = encode_stored_event(receipt.event, await _shown_correlation(request, new, receipt.event))
     context_of(request).admission.hold_answer(request, principal_of(request).tenant, len(body), stored=True)
@@ -297,7 +340,12 @@ async def _shown_correlation(request: Request, new: NewEvent, stored: Event) -> 
     return None
 
 
-def _answer_many(request: Request, parsed: Sequence[ParsedEvent], receipts: Sequence[Receipt]) -> JsonResponse:
+def _answer_many(
+    request: Request,
+    parsed: Sequence[ParsedEvent],
+    receipts: Sequence[Receipt],
+    masked: Mapping[int, tuple[str, ...]],
+) -> JsonResponse:
     """The result of each event, and one status for all. Raises the error of an event that should be retried later."""
     viewer = principal_of(request).viewer
     remaining = iter(receipts)
@@ -306,7 +354,10 @@ def _answer_many(request: Request, parsed: Sequence[ParsedEvent], receipts: Sequ
         receipt = next(remaining) if isinstance(item, NewEvent) else Receipt(error=item)
         if isinstance(receipt.error, RetryLater):
             raise receipt.error
-        results.append(_result(viewer, index, item, receipt))
+        result = _result(viewer, index, item, receipt)
+        if index in masked and receipt.event is not None:
+            result["redacted"] = masked[index]
+        results.append(result)
     body = msgspec.json.encode({"results": results})
     return JsonResponse(body, _joint_status({result["status"] for result in results}))
 

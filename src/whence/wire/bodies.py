@@ -264,12 +264,14 @@ class PositionGoneBody(ErrorBody, frozen=True, kw_only=True):
 
 class BatchResultBody(WireBody, frozen=True, kw_only=True):
     """The result of one event of a batch. `status` is the one it would have had alone. A stored event has `position`,
-    null for a credential that may not read every event; a refused one `detail`: its problems, or a sentence."""
+    null for a credential that may not read every event; a refused one `detail`: its problems, or a sentence.
+    `redacted` has the paths of the payload whose values were masked, if there are any."""
 
     detail: Any | UnsetType = UNSET
     id: str | None
     index: int
     position: int | UnsetType | None = UNSET
+    redacted: list[str] | UnsetType = UNSET
     status: int
 
 

@@ -362,7 +362,7 @@ class QueryReader:
             if not is_path(path):
                 self.refuse(name, PATH_RULE, "payload_path")
             elif len(texts) > VALUES_MAX:
-                self.refuse(name, f"The parameter {name} may be given at most {VALUES_MAX} times.", "too_many_values")
+                self.refuse(name, f"A payload path may be given at most {VALUES_MAX} times.", "too_many_values")
             elif not all(map(is_value, texts)):
                 self.refuse(name, VALUE_RULE, "payload_value")
             else:

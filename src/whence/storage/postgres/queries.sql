@@ -180,7 +180,7 @@ SELECT asked.level, asked.bucket
 -- name: full_event
 -- The caller adds the condition.
 SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id,
-       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at AS actor_erased_at
   FROM event e
   JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
   JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor

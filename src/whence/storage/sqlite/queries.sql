@@ -128,7 +128,7 @@ SELECT divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
 -- name: full_event
 -- The caller adds the condition: one id, one key, or the keys of a page.
 SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id, e.cause,
-       k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
+       k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at AS actor_erased_at
   FROM event e
  CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
