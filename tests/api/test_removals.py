@@ -2,16 +2,19 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx2
 import pytest
 
 from tests.api.conftest import Served, event, serving
+from whence import removal
 from whence.permissions import ADMIN, READ, WRITE
 from whence.sealing import StoreSecret
+from whence.storage import backend_for
 
 EVENTS = "/api/v1/events"
 RETENTION = "/api/v1/retention"
@@ -47,18 +50,25 @@ def stored(api: httpx2.Client, *events: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def finished(api: httpx2.Client, removal: dict[str, Any]) -> dict[str, Any]:
-    """A removal once it is done."""
+def wait_until(read: Callable[[], Any], is_so: Callable[[Any], bool]) -> Any:
+    """What is read once it is so, at most 20 seconds later."""
     until = time.monotonic() + 20
-    while time.monotonic() < until:
-        if removal["kind"] == "erasure":
-            found = api.get(f"{ERASURES}/{removal['id']}").json()
-        else:
-            [found] = [run for run in api.get(RETENTION).json()["runs"] if run["id"] == removal["id"]]
-        if found["state"] == "done":
-            return dict(found)
+    while not is_so(found := read()):
+        assert time.monotonic() < until, found
         time.sleep(0.05)
-    pytest.fail(f"It is not done: {found}")
+    return found
+
+
+def finished(api: httpx2.Client, asked: dict[str, Any]) -> dict[str, Any]:
+    """A removal once it is done."""
+
+    def read() -> dict[str, Any]:
+        if asked["kind"] == "erasure":
+            return dict(api.get(f"{ERASURES}/{asked['id']}").json())
+        [found] = [run for run in api.get(RETENTION).json()["runs"] if run["id"] == asked["id"]]
+        return dict(found)
+
+    return dict(wait_until(read, lambda found: found["state"] == "done"))
 
 
 def erased(api: httpx2.Client, **asked: Any) -> dict[str, Any]:
@@ -100,17 +110,35 @@ def test_an_actor_is_erased_with_its_name(api: httpx2.Client) -> None:
         assert "mallory" not in api.get(path).text, path
 
 
-def test_a_word_that_was_erased_is_nowhere(served: Served, api: httpx2.Client) -> None:
-    """Neither in the file of the store nor beside it, nor in an answer."""
+def test_a_word_that_was_erased_is_nowhere(
+    served: Served, api: httpx2.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    """Neither in the file of the store nor beside it, nor in a backup that is made afterwards, an answer or the log of
+    the server. While a reader of the file sees the old state, the erasure is not done, and says so."""
+    monkeypatch.setattr(removal, "_PATIENCE_S", 0.1)
     rare = "xylophone"
-    folder = Path(served.settings.store.removeprefix("sqlite:///")).parent
+    url = served.settings.store
+    folder = Path(url.removeprefix("sqlite:///")).parent
     stored(api, *(event(payload={"text": f"{rare}{number:04}"}) for number in range(50)))
     api.get(EVENTS, params={"limit": 100})
     assert any(f"{rare}0017".encode() in path.read_bytes() for path in folder.iterdir())
-    erased(api, q="since:2000-01-01")
+    reader = apsw.Connection(str(folder / "whence.db"))
+    reader.execute("BEGIN; SELECT count(*) FROM event").fetchall()
+    asked = api.post(ERASURES, json={"q": "since:2000-01-01", "reason": "r"}).json()
+    waits = wait_until(lambda: api.get(f"{ERASURES}/{asked['id']}").json(), lambda found: found["waitsFor"] is not None)
+    assert (waits["state"], "readers of the store" in waits["waitsFor"]) == ("cleaning", True)
+    assert (
+        "whence_removals_waiting 1"
+        in httpx2.get(f"{served.url}/metrics", headers={"Authorization": f"Bearer {served.operator_key()}"}).text
+    )
+    reader.close()
+    assert finished(api, asked)["payloads"] == 50
     assert [path.name for path in folder.iterdir() if rare.encode() in path.read_bytes()] == []
+    backend_for(url).backup(url, str(tmp_path / "backup.db"), force=False, progress=None)
+    assert rare.encode() not in (tmp_path / "backup.db").read_bytes()
     for path in (EVENTS, f"{EVENTS}/feed?from=start", f"{EVENTS}/export"):
         assert rare not in api.get(path).text, path
+    assert rare not in "".join(capfd.readouterr())
 
 
 def test_a_hold_beats_an_erasure(api: httpx2.Client) -> None:

@@ -292,9 +292,9 @@ async def test_the_id_of_an_actor_is_replaced(real: Any) -> None:
     """In all of its events, and nowhere is it found any more. Its events are then proven by their leaves alone, of
     which verify tells."""
     await stored(real, new(1), new(2, actor_id="bob"), new(3))
-    assert await real.removals.erase_actor(TENANT, ("user", "ada"), "bob", 5) == 0
-    assert await real.removals.erase_actor(TENANT, ("user", "eve"), "erased-1", 5) == 0
-    assert await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5) == 2
+    assert await real.removals.erase_actor(TENANT, ("user", "ada"), "bob", 5, ()) == 0
+    assert await real.removals.erase_actor(TENANT, ("user", "eve"), "erased-1", 5, ()) == 0
+    assert await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5, ()) == 2
     assert [event.actor_id for event in (await page(real)).events] == ["erased-1", "bob", "erased-1"]
     assert (await page(real, actor_ids=("ada",))).total == 0
     await stored(real, new(4))
