@@ -313,7 +313,8 @@ class _Run:
         request = msgspec.structs.replace(self._request, state="done", finished_at=self._clock())
         if request.part or request.by != EVENT_LOG_ACTOR:
             done = sorted(each.id for each in await followers.list_definitions(DONE, self._tenant))
-            for oldest in done[: len(done) - DEFINITIONS_MAX + 1] if id_ not in done else ():
+            too_many = 0 if id_ in done else max(0, len(done) + 1 - DEFINITIONS_MAX)
+            for oldest in done[:too_many]:
                 await followers.delete_definition(self._tenant, DONE, oldest)
             await followers.put_definition(Definition(self._tenant, DONE, id_, 1, msgspec.json.encode(request)))
         await followers.delete_definition(self._tenant, KIND, id_)

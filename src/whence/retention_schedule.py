@@ -32,7 +32,8 @@ _log = structlog.get_logger("whence.removal")
 
 
 async def policy_of(store: Store, tenant: str, default: Policy) -> tuple[Policy, Literal["tenant", "server", "none"]]:
-    """The policy of a tenant, and whose it is: its own, else the server's, else nobody's."""
+    """The policy of a tenant, and whose it is: its own, else the server's; `none` where
+    neither has one."""
     definition = await store.followers.get_definition(tenant, _POLICY, _POLICY)
     if definition is not None:
         return msgspec.json.decode(definition.body, type=Policy), "tenant"

@@ -111,11 +111,7 @@ def test_an_actor_is_erased_with_its_name(api: httpx2.Client) -> None:
 
 
 def test_a_word_that_was_erased_is_nowhere(
-    served: Served,
-    api: httpx2.Client,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    served: Served, api: httpx2.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     """Neither in the file of the store nor beside it, nor in a backup that is made afterwards, an answer or the log of
     the server. While a reader of the file sees the old state, the erasure is not done, and says so."""

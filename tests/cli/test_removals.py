@@ -1,8 +1,10 @@
 """`retention`, `hold` and `erase`: what goes is said first, asked about, done, and said again."""
 
+import asyncio
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx2
 
@@ -10,6 +12,8 @@ from tests.api.conftest import event
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
 from tests.documents import code_of
+from tests.storage.test_erasure_ledger import MALLORY, WORD, files_with, made, url_of
+from tests.storage.test_removal_work import done_by
 
 EVENTS = "/api/v1/events"
 REASON = ("--reason", "Request 117")
@@ -96,3 +100,23 @@ def test_the_python_of_the_page_runs(user: Cli, api: httpx2.Client) -> None:
     assert ran.stdout.strip() in ("requested", "announced", "removing", "cleaning", "done")
     assert api.get("/api/v1/holds").json() == {"holds": []}
     assert api.get("/api/v1/retention").json()["maxAgeDays"] is None
+
+
+NOTHING_AGAIN = Mutant(
+    "restores_what_was_erased", "import whence.cli.backup as b\nb._erase_again = lambda *_: b.asyncio.sleep(0)"
+)
+
+
+@catches(NOTHING_AGAIN)
+def test_a_restore_erases_again(cli: Cli, tmp_path: Path, mutant: Mutant | None) -> None:
+    """And says how much the backup still had."""
+
+    async def erase() -> None:
+        store = await made(tmp_path)
+        await done_by(store, query=MALLORY, pseudonym="erased-1")
+        await store.close()
+
+    asyncio.run(erase())
+    said = cli.ok("restore", tmp_path / "backup.db", "--store", url_of(tmp_path), "--force").err
+    assert "Erased again, since the backup still had them: 4 payloads and names." in said
+    assert files_with(tmp_path, WORD) == {"backup.db"}

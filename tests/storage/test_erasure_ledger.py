@@ -29,7 +29,7 @@ def url_of(folder: Path) -> str:
 
 def files_with(folder: Path, word: bytes) -> set[str]:
     """The names of the files that have a word in them."""
-    return {path.name for path in folder.iterdir() if word in path.read_bytes()}
+    return {path.name for path in folder.iterdir() if path.is_file() and word in path.read_bytes()}
 
 
 async def restored(folder: Path) -> tuple[Any, int]:

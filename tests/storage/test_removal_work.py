@@ -412,6 +412,17 @@ async def test_a_hold_placed_during_it_keeps_the_name(store: Any, monkeypatch: p
     assert {event.actor_id for event in await events(store)} == {"ada", "mallory"}
 
 
+async def test_the_latest_requests_are_kept(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a tenant may have; the oldest goes when another one is done."""
+    monkeypatch.setattr(removal, "DEFINITIONS_MAX", 3)
+    await filled(store)
+    ids: list[str] = []
+    for number in range(1, 6):
+        ids.append(await asked(store, event_ids=(uuid(number),)))
+        await done(store, ids[-1])
+        assert [id_ for id_, _ in await list_requests(store, TENANT)] == ids[-3:][::-1]
+
+
 # ----------------------------------------------------------------------------------------------------------- retention
 
 

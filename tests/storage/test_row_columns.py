@@ -22,7 +22,10 @@ POSTGRES = dict(load_blocks("whence.storage.postgres"))
 
 
 OF_KIND = {"event_type", "actor_type", "resource_type", "outcome"}
-PAGE_EVENT = ["number", "id", "kind", *[name for name in FullEventRow._fields[2:] if name not in OF_KIND]]
+ONE_EVENT = [*FullEventRow._fields[:-1]]
+"""A row of one event on PostgreSQL: only verification asks whether the id of its actor was replaced."""
+
+PAGE_EVENT = ["number", "id", "kind", *[name for name in ONE_EVENT[2:] if name not in OF_KIND]]
 """A row of PostgreSQL's pages: the kind stands for its four words."""
 
 LATER = ("erased_at",)
@@ -99,7 +102,7 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
         "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS, *LATER}),
         "add_event": ([*inserted(blocks["add_event"])], ["tenant_no", *postgres_rows.EVENT_COLUMNS]),
         "full_event": (await columns("full_event"), [*FullEventRow._fields]),
-        "one_event": (await columns("one_event"), [*FullEventRow._fields]),
+        "one_event": (await columns("one_event"), ONE_EVENT),
         "page_event": (await columns("page_event"), PAGE_EVENT),
         "hashes": (await columns("hashes"), [*HashRow._fields]),
         "log_part": (await columns("log_part"), [*HashRow._fields]),

@@ -106,7 +106,7 @@ class RetentionPreviewBody(WireBody, frozen=True, kw_only=True):
 
 class RetentionBody(WireBody, frozen=True, kw_only=True):
     """How long a tenant keeps its events: `maxAgeDays` since they were recorded, for ever if it is null. `source` says
-    whose policy that is: the tenant's own, that of the server, or nobody's. `runs` are the latest, the newest first."""
+    whose policy that is: the tenant's own, that of the server, or `none`. `runs` are the latest, the newest first."""
 
     max_age_days: int | None
     rules: list[TypeRuleBody]
