@@ -1045,6 +1045,7 @@ export interface components {
             id: string | null;
             index: number;
             position?: number | null;
+            redacted?: string[];
             status: number;
         };
         BatchResults: {
@@ -1212,6 +1213,7 @@ export interface components {
             actorType: components["schemas"]["WordFacet"];
             eventType: components["schemas"]["TypeFacet"];
             outcome: components["schemas"]["WordFacet"];
+            payload?: components["schemas"]["PayloadFacet"][];
             resourceType: components["schemas"]["WordFacet"];
         };
         Firing: {
@@ -1423,6 +1425,11 @@ export interface components {
             format: "whence" | "cloudevents" | "slack";
             url: string;
         };
+        PayloadFacet: {
+            more: number;
+            path: string;
+            values: components["schemas"]["WordCount"][];
+        };
         PositionGone: {
             code: string;
             detail: string;
@@ -1549,7 +1556,7 @@ export interface components {
             end: number;
             insert: string;
             /** @enum {unknown} */
-            kind: "actor" | "event_type" | "name" | "outcome" | "resource_type" | "time";
+            kind: "actor" | "event_type" | "name" | "outcome" | "payload_value" | "resource_type" | "time";
             label: string;
             start: number;
         };
@@ -2003,6 +2010,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2065,6 +2073,7 @@ export interface operations {
                 headers: {
                     "Idempotent-Replayed"?: "true";
                     Location?: string;
+                    "Whence-Redacted"?: string;
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2075,6 +2084,7 @@ export interface operations {
             201: {
                 headers: {
                     Location?: string;
+                    "Whence-Redacted"?: string;
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2209,6 +2219,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2314,6 +2325,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2366,6 +2378,7 @@ export interface operations {
                 include?: string | null;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2404,6 +2417,8 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                payload_field?: string | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2454,6 +2469,7 @@ export interface operations {
                 include?: string | null;
                 limit?: number;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2493,6 +2509,7 @@ export interface operations {
                 from?: string | null;
                 interval?: ("1s" | "2s" | "5s" | "10s" | "20s" | "30s" | "1m" | "2m" | "5m" | "10m" | "20m" | "30m" | "1h" | "2h" | "3h" | "6h" | "12h" | "1d" | "2d" | "7d" | "14d" | "28d" | "91d" | "182d" | "364d" | "728d" | "1820d" | "3640d" | "7280d" | "18200d" | "36400d") | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2582,6 +2599,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 to?: string | null;
             };
@@ -2630,6 +2648,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2678,6 +2697,7 @@ export interface operations {
                 from?: string;
                 include?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
