@@ -63,11 +63,11 @@ class PayloadIndexing:
                 await self._store.followers.release_lease(LEASE, self._owner)
 
     async def index_all(self) -> bool:
-        """Go on with each index that is behind its log. Returns whether one still is. Another process does so while it
-        has the lease."""
+        """Go on with each index that does not cover its log. Returns whether one still does not. Another process does
+        so while it has the lease."""
         if not await self._has_lease():
             return False
-        is_behind = False
+        is_incomplete = False
         for tenant in await self._store.payload_index.unindexed(self._paths):
             for _ in range(_VISIT_SLICES):
                 if not await self._has_lease():
@@ -78,8 +78,8 @@ class PayloadIndexing:
                 if not more:
                     break
             else:
-                is_behind = True
-        return is_behind
+                is_incomplete = True
+        return is_incomplete
 
     async def _has_lease(self) -> bool:
         """Whether this process has the lease, which is kept now and then."""

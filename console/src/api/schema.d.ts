@@ -1209,6 +1209,7 @@ export interface components {
             id: string | null;
             index: number;
             position?: number | null;
+            redacted?: string[];
             status: number;
         };
         BatchResults: {
@@ -1385,6 +1386,7 @@ export interface components {
             actorType: components["schemas"]["WordFacet"];
             eventType: components["schemas"]["TypeFacet"];
             outcome: components["schemas"]["WordFacet"];
+            payload?: components["schemas"]["PayloadFacet"][];
             resourceType: components["schemas"]["WordFacet"];
         };
         Firing: {
@@ -1620,6 +1622,11 @@ export interface components {
             format: "whence" | "cloudevents" | "slack";
             url: string;
         };
+        PayloadFacet: {
+            more: number;
+            path: string;
+            values: components["schemas"]["WordCount"][];
+        };
         PositionGone: {
             code: string;
             detail: string;
@@ -1799,7 +1806,7 @@ export interface components {
             end: number;
             insert: string;
             /** @enum {unknown} */
-            kind: "actor" | "event_type" | "name" | "outcome" | "resource_type" | "time";
+            kind: "actor" | "event_type" | "name" | "outcome" | "payload_value" | "resource_type" | "time";
             label: string;
             start: number;
         };
@@ -2347,6 +2354,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2409,6 +2417,7 @@ export interface operations {
                 headers: {
                     "Idempotent-Replayed"?: "true";
                     Location?: string;
+                    "Whence-Redacted"?: string;
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2419,6 +2428,7 @@ export interface operations {
             201: {
                 headers: {
                     Location?: string;
+                    "Whence-Redacted"?: string;
                     "X-Request-Id"?: string;
                     [name: string]: unknown;
                 };
@@ -2553,6 +2563,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2658,6 +2669,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2710,6 +2722,7 @@ export interface operations {
                 include?: string | null;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2748,6 +2761,8 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                payload_field?: string | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2798,6 +2813,7 @@ export interface operations {
                 include?: string | null;
                 limit?: number;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2837,6 +2853,7 @@ export interface operations {
                 from?: string | null;
                 interval?: ("1s" | "2s" | "5s" | "10s" | "20s" | "30s" | "1m" | "2m" | "5m" | "10m" | "20m" | "30m" | "1h" | "2h" | "3h" | "6h" | "12h" | "1d" | "2d" | "7d" | "14d" | "28d" | "91d" | "182d" | "364d" | "728d" | "1820d" | "3640d" | "7280d" | "18200d" | "36400d") | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -2926,6 +2943,7 @@ export interface operations {
                 offset?: number;
                 order?: "asc" | "desc";
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 to?: string | null;
             };
@@ -2974,6 +2992,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -3022,6 +3041,7 @@ export interface operations {
                 from?: string;
                 include?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;

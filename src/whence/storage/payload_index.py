@@ -341,7 +341,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 def next_slice(rows: Iterable[FieldRow], size: int) -> Slice | None:
-    """The next slice: of the fields that are furthest behind, up to where the next one is. None if all of them cover
+    """The next slice: of the fields with the least indexed, up to where the next one is. None if all of them cover
     the log."""
     behind = [row for row in rows if row.indexed_to < size]
     if not behind:

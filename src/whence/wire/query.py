@@ -363,6 +363,8 @@ class QueryReader:
                 self.refuse(name, PATH_RULE, "payload_path")
             elif len(texts) > VALUES_MAX:
                 self.refuse(name, f"A payload path may be given at most {VALUES_MAX} times.", "too_many_values")
+            elif not all(texts):
+                self.refuse(name, _EMPTY, "string_too_short")
             elif not all(map(is_value, texts)):
                 self.refuse(name, VALUE_RULE, "payload_value")
             else:
@@ -391,7 +393,7 @@ class QueryReader:
         elif len(texts) > (most := self.known[name].values_max or VALUES_MAX):
             self.refuse(name, f"The parameter {name} may be given at most {most} times.", "too_many_values")
         elif not all(texts) and not self.known[name].may_be_empty:
-            self.refuse(name, "A parameter must not be empty; leave it out instead.", "string_too_short")
+            self.refuse(name, _EMPTY, "string_too_short")
         else:
             return True
         return False
@@ -536,6 +538,7 @@ def _payload_in_both(some: Iterable[str], others: Iterable[str]) -> tuple[str, .
     return tuple(f"{path}={value}" for path, values in by_path.items() for value in values)
 
 
+_EMPTY = "A parameter must not be empty; leave it out instead."
 _TOO_MANY_PATHS = f"A query has at most {FIELDS_MAX} payload paths."
 
 

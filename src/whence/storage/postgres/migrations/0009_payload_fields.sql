@@ -1,4 +1,4 @@
--- An index of the payload fields that the operator names. It is filled behind the log, in slices, and can be made anew
+-- An index of the payload fields that the operator names. It is filled after the appends, in slices, and can be made anew
 -- from the payloads at any time.
 
 -- The paths that are indexed. Every event up to the position `indexed_to` has its entries, and no later one has any.
