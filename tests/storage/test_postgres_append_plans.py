@@ -160,8 +160,8 @@ async def test_mutant_a_join_is_caught(block: str, store: Any, monkeypatch: pyte
 
 NAMES_READ_MAX = 4 * REMOVED_AT_ONCE
 PURGED_READ_MAX = 30 * REMOVED_AT_ONCE
-"""Rows of one table of names, and of any table, that a batch of a purge may read: an event is in buckets of every level,
-and each row is looked up, and then taken, twice."""
+"""Rows of one table of names, and of any table, that a batch of a purge may read: an event is in buckets of every
+level, and each row is looked up, and then taken, twice."""
 
 
 @pytest.fixture
