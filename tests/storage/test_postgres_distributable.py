@@ -109,7 +109,7 @@ def copied(text: str) -> bool:
 VERIFYING = {
     *("causes", "next_position", "times", "folded_transitions", "wrong_flows", "wrong_resources", "wrong_names"),
     *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
-    "all_removed_transitions",
+    *("all_removed_transitions", "upper_tiles"),
     "payload_bytes",
 }
 """Blocks that verification executes on its own connection for one tenant; `tenants` and `strays` concern all

@@ -13,15 +13,16 @@ import msgspec
 import pytest
 
 from tests.contract.faults import reword
-from tests.contract.made import DAY, TENANT, add, new, page, stored
-from tests.databases import fetch, fresh_database
+from tests.contract.made import DAY, TENANT, add, new, page, stored, uuid
+from tests.databases import copied_database, execute, fetch, fresh_database
 from tests.storage.statements import listen
+from whence import rollups
 from whence.errors import Invalid, Unavailable, WhenceError
 from whence.events import EVENT_LOG, Viewer
-from whence.storage import create_store, verify_store
+from whence.storage import create_store, sequencing, verify_store
 from whence.storage.followers import Definition
 from whence.storage.postgres import connections, purge
-from whence.storage.removals import HOLD, RETENTION_APPLIED, HoldsChanged, Purge
+from whence.storage.removals import HOLD, PAYLOAD_ERASED, RETENTION_APPLIED, HoldsChanged, Purge
 from whence.storage.sql import load_blocks
 
 BLOCKS = load_blocks("whence.storage.postgres")
@@ -276,3 +277,75 @@ async def test_a_race_can_be_lost(
     with pytest.raises((AssertionError, WhenceError, TimeoutError, pytest.fail.Exception)):
         async with asyncio.timeout(10):
             await race(stores, monkeypatch)
+
+
+# --- rot --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+async def removed(anyio_backend: str) -> str:
+    """A database with forty events, from which all but the fifth of the first twenty were removed, and a payload."""
+    url = await fresh_database()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollups, "DIVIDE_AT", 8)
+        patch.setattr(sequencing, "FOLD_AT", 30)
+        store = create_store(url)
+        caused = {number: uuid(number // 2) if number > 1 else None for number in range(1, 41)}
+        await stored(store, *(new(number, causation_id=cause) for number, cause in caused.items()))
+        said = {"resource_type": EVENT_LOG, "event_type": RETENTION_APPLIED}
+        await stored(store, new(41, **said, payload=b'{"ranges":[[1, 20]]}'))
+        await stored(store, new(42, **said | {"event_type": PAYLOAD_ERASED}, payload=b'{"ranges":[[31, 31]]}'))
+        assert await store.removals.purge(TENANT, Purge(1, 21, [5]), []) == 19
+        assert await store.removals.erase_payloads(TENANT, [31], 5, []) == 1
+        await store.close()
+    await _is_sound(url)
+    return url
+
+
+def of_kind(event_type: str) -> str:
+    return f"DELETE FROM event WHERE kind = (SELECT kind FROM kind WHERE event_type = '{event_type}')"
+
+
+ZEROS = "decode(repeat('00', 32), 'hex')"
+
+ROT: dict[str, tuple[str, int | None, str]] = {
+    "a payload is nulled, and its hash kept": (
+        "UPDATE event SET payload_hash = sha256(salt || payload), payload = NULL, salt = NULL, erased_at = 5"
+        " WHERE position = 35",
+        35,
+        "no event says that it was erased",
+    ),
+    "an event is deleted": ("DELETE FROM event WHERE position = 33", 33, "the event is missing"),
+    "the first position that is kept is raised": ("UPDATE head SET retained_from = 25", 21, "another leaf"),
+    "the first position that is kept is lowered": ("UPDATE head SET retained_from = 10", 10, "the event is missing"),
+    "what announced a purge is deleted": (of_kind(RETENTION_APPLIED), 41, "the event is missing"),
+    "what announced an erasure is deleted": (of_kind(PAYLOAD_ERASED), 42, "the event is missing"),
+    "a leaf in a tile is another": (
+        f"UPDATE tile SET hashes = overlay(hashes PLACING {ZEROS} FROM 65 FOR 32) WHERE level = 0",
+        None,
+        "the head",
+    ),
+    "a tile is shorter": ("UPDATE tile SET hashes = substr(hashes, 1, 64) WHERE level = 0", 3, "missing"),
+    "a tile above the leaves is made up": (
+        f"INSERT INTO tile (tenant_no, level, number, hashes) VALUES (1, 1, 0, {ZEROS})",
+        None,
+        "the tiles",
+    ),
+    "removed transitions come back": ("DELETE FROM removed_transition", None, "causes and effects"),
+    "kinds are fewer than it says": ("UPDATE head SET kinds_removed = kinds_removed + 1", None, "names"),
+    "a number of a name could be given again": ("UPDATE head SET actors = actors - 1", None, "names"),
+    "a count is as before": ("UPDATE rollup_actor SET events = events + 1 WHERE level = 0", None, "by time"),
+    "a flow is as before": ("UPDATE flow SET first_at = first_at - 1", None, "flows"),
+}
+"""What is changed from outside, where it is found, and what is said of it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rot", ROT)
+async def test_whatever_is_changed_is_found(removed: str, rot: str) -> None:
+    """By verify, which names what is wrong."""
+    change, position, what = ROT[rot]
+    url = await copied_database(removed)
+    await execute(url, "SET search_path TO whence", change)
+    findings = (await verify_store(url)).findings
+    assert [each for each in findings if each.position == position and what in each.what], findings

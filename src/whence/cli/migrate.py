@@ -21,7 +21,8 @@ def migrate(
     """Make the log in a PostgreSQL database, or update its schema to this release.
 
     Servers never change the schema. Stop those of an earlier release first. The login must own the database. The
-    command makes the schema 'whence' and, if missing, the role 'whence_app', which every transaction uses.
+    command makes the schema 'whence' and, if they are missing, the roles 'whence_app' and 'whence_keeper', which its
+    transactions take.
     """
     settings = settings_for(store=store)
     steps = asyncio.run(migrate_store(settings.store))

@@ -898,6 +898,13 @@ SELECT webhook_id FROM found WHERE webhook_id IS NOT NULL
 
 -- The blocks from here to `notify` are for the role whence_keeper.
 
+-- name: plan_by_key
+-- For the transaction of a removal. Its statements find some hundred rows of a table by their keys, in subqueries with
+-- OFFSET 0, and then take each by its place (ctid). A join by key may read all rows of the tenant as often, if the tables
+-- have no statistics yet.
+SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off
+
 -- name: hold_versions
 SELECT id, version FROM definition WHERE kind = $1 AND tenant = $2
 
@@ -906,14 +913,24 @@ UPDATE attempt SET answer = '' WHERE tenant_no = $1 AND webhook_id = $2 AND posi
 
 -- name: payloads_to_erase
 -- $3 are the types of the events whose payloads stay.
-SELECT e.position, octet_length(e.payload)
-  FROM event e JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
- WHERE e.tenant_no = $1 AND e.position = ANY($2::bigint[]) AND e.payload IS NOT NULL AND k.event_type <> ALL($3::text[])
+SELECT e.position, e.payload_bytes
+  FROM unnest($2::bigint[]) AS asked (position)
+ CROSS JOIN LATERAL (
+       SELECT position, kind, octet_length(payload) AS payload_bytes FROM event
+        WHERE tenant_no = $1 AND position = asked.position OFFSET 0) e
+ WHERE e.payload_bytes IS NOT NULL
+   AND (SELECT k.event_type FROM kind k WHERE k.tenant_no = $1 AND k.kind = e.kind) <> ALL($3::text[])
 
 -- name: erase_payload
--- Hashed here, since a thousand payloads may have 256 MiB.
-UPDATE event SET payload_hash = coalesce(payload_hash, sha256(salt || payload)), payload = NULL, salt = NULL, erased_at = $3
- WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+-- Hashed here, since some hundred payloads may have 128 MiB.
+UPDATE event t
+   SET payload_hash = coalesce(t.payload_hash, sha256(t.salt || t.payload)), payload = NULL, salt = NULL, erased_at = $3
+  FROM (SELECT found.ctid
+          FROM unnest($2::bigint[]) AS asked (position)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM event WHERE tenant_no = $1 AND position = asked.position OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: erase_actor
 UPDATE actor SET actor_id = $3, erased_at = $4 WHERE tenant_no = $1 AND actor = $2
@@ -929,11 +946,18 @@ SELECT position, id, occurred_at, recorded_at, kind, actor, flow, resource, caus
 
 -- name: folded_causes
 -- Events up to a position, here and below: later ones are in no transition yet.
-SELECT id, occurred_at, kind FROM event WHERE tenant_no = $1 AND position <= $2 AND id = ANY($3::uuid[])
+SELECT e.id, e.occurred_at, e.kind
+  FROM unnest($3::uuid[]) AS asked (id)
+ CROSS JOIN LATERAL (
+       SELECT id, occurred_at, kind, position FROM event WHERE tenant_no = $1 AND id = asked.id OFFSET 0) e
+ WHERE e.position <= $2
 
 -- name: folded_effects
-SELECT cause_id, occurred_at, kind, position FROM event
- WHERE tenant_no = $1 AND position <= $2 AND cause_id = ANY($3::uuid[])
+SELECT e.cause_id, e.occurred_at, e.kind, e.position
+  FROM unnest($3::uuid[]) AS asked (id)
+ CROSS JOIN LATERAL (
+       SELECT cause_id, occurred_at, kind, position FROM event WHERE tenant_no = $1 AND cause_id = asked.id OFFSET 0) e
+ WHERE e.position <= $2
 
 -- name: removed_transition_sizes
 -- The rows of some buckets, newest first.
@@ -953,11 +977,17 @@ SELECT $1, level, bucket, $2, counts FROM unnest($3::int[], $4::bigint[], $5::by
 RETURNING tenant_no
 
 -- name: delete_event
-DELETE FROM event WHERE tenant_no = $1 AND position = ANY($2::bigint[])
+DELETE FROM event t
+ USING (SELECT found.ctid
+          FROM unnest($2::bigint[]) AS asked (position)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM event WHERE tenant_no = $1 AND position = asked.position OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: has_events_between
--- Which of some periods have an event. Searched from the late end of each: a purge takes the events of the early end, whose
--- entries in the index stay until VACUUM.
+-- Which of some periods have an event. Searched from the late end of each: a purge takes the events of the early end,
+-- whose entries in the index stay until VACUUM.
 SELECT asked.level, asked.bucket
   FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[]) AS asked (level, bucket, since, until)
  WHERE (SELECT position FROM event
@@ -965,90 +995,195 @@ SELECT asked.level, asked.bucket
          ORDER BY occurred_at DESC LIMIT 1) IS NOT NULL
 
 -- name: delete_transitions
-DELETE FROM transition t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
- WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+DELETE FROM transition t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM transition
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: delete_removed_transitions
-DELETE FROM removed_transition t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
- WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+DELETE FROM removed_transition t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM removed_transition
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: take_from_bucket
-UPDATE bucket b SET events = b.events - gone.events FROM unnest($3::bigint[], $4::bigint[]) AS gone (bucket, events)
- WHERE b.tenant_no = $1 AND b.level = $2 AND b.bucket = gone.bucket
-RETURNING b.bucket, b.events, b.divided
+UPDATE bucket t
+   SET events = t.events - gone.events
+  FROM (SELECT found.ctid, asked.*
+          FROM unnest($3::bigint[], $4::bigint[]) AS asked (bucket, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM bucket WHERE tenant_no = $1 AND bucket = asked.bucket AND level = $2 OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.bucket, t.events, t.divided
 
 -- name: delete_bucket
-DELETE FROM bucket b USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
- WHERE b.tenant_no = $1 AND b.level = emptied.level AND b.bucket = emptied.bucket
+DELETE FROM bucket t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM bucket
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: delete_rollup_kind
-DELETE FROM rollup_kind r USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
- WHERE r.tenant_no = $1 AND r.level = emptied.level AND r.bucket = emptied.bucket
+DELETE FROM rollup_kind t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM rollup_kind
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: delete_rollup_actor
-DELETE FROM rollup_actor r USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
- WHERE r.tenant_no = $1 AND r.level = emptied.level AND r.bucket = emptied.bucket
+DELETE FROM rollup_actor t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM rollup_actor
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: delete_actor_totals
-DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[]) AS emptied (level, bucket)
- WHERE t.tenant_no = $1 AND t.level = emptied.level AND t.bucket = emptied.bucket
+DELETE FROM actor_total t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM actor_total
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: drop_from_rollup_kind
 -- The rows that count no other events, here and in the blocks of this form below. Those that count more are next.
-DELETE FROM rollup_kind r USING unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS gone (level, bucket, kind, events)
- WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.kind = gone.kind
-   AND r.events = gone.events
+DELETE FROM rollup_kind t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS asked (level, bucket, kind, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM rollup_kind
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket AND kind = asked.kind
+                  AND events = asked.events OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: take_from_rollup_kind
-UPDATE rollup_kind r SET events = r.events - gone.events
-  FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS gone (level, bucket, kind, events)
- WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.kind = gone.kind
-   AND r.events > gone.events
+UPDATE rollup_kind t
+   SET events = t.events - gone.events
+  FROM (SELECT found.ctid, asked.*
+          FROM unnest($2::int[], $3::bigint[], $4::int[], $5::bigint[]) AS asked (level, bucket, kind, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM rollup_kind
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket AND kind = asked.kind
+                  AND events > asked.events OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: drop_from_rollup_actor
-DELETE FROM rollup_actor r
- USING unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS gone (level, bucket, actor, kind, events)
- WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.actor = gone.actor
-   AND r.kind = gone.kind AND r.events = gone.events
+DELETE FROM rollup_actor t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[])
+               AS asked (level, bucket, actor, kind, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM rollup_actor
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket
+                  AND actor = asked.actor AND kind = asked.kind AND events = asked.events OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: take_from_rollup_actor
-UPDATE rollup_actor r SET events = r.events - gone.events
-  FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[]) AS gone (level, bucket, actor, kind, events)
- WHERE r.tenant_no = $1 AND r.level = gone.level AND r.bucket = gone.bucket AND r.actor = gone.actor
-   AND r.kind = gone.kind AND r.events > gone.events
+UPDATE rollup_actor t
+   SET events = t.events - gone.events
+  FROM (SELECT found.ctid, asked.*
+          FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::int[], $6::bigint[])
+               AS asked (level, bucket, actor, kind, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM rollup_actor
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket
+                  AND actor = asked.actor AND kind = asked.kind AND events > asked.events OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: drop_flow
-DELETE FROM flow f USING unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (flow, events, failures)
- WHERE f.tenant_no = $1 AND f.flow = gone.flow AND f.events = gone.events AND f.failures = gone.failures
+DELETE FROM flow t
+ USING (SELECT found.ctid
+          FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (flow, events, failures)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM flow
+                WHERE tenant_no = $1 AND flow = asked.flow AND events = asked.events
+                  AND failures = asked.failures OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: take_from_flow
 -- The times are those of the events that are left, since the ones that go are deleted before.
-UPDATE flow f
-   SET events = f.events - gone.events, failures = f.failures - gone.failures,
+UPDATE flow t
+   SET events = t.events - gone.events, failures = t.failures - gone.failures,
        first_at = (SELECT min(e.occurred_at) FROM event e WHERE e.tenant_no = $1 AND e.flow = gone.flow),
        last_at = (SELECT max(e.occurred_at) FROM event e WHERE e.tenant_no = $1 AND e.flow = gone.flow)
-  FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS gone (flow, events, failures)
- WHERE f.tenant_no = $1 AND f.flow = gone.flow AND f.events > gone.events AND f.failures >= gone.failures
+  FROM (SELECT found.ctid, asked.*
+          FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS asked (flow, events, failures)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM flow
+                WHERE tenant_no = $1 AND flow = asked.flow AND events > asked.events
+                  AND failures >= asked.failures OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: drop_resource
-DELETE FROM resource r USING unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
- WHERE r.tenant_no = $1 AND r.resource = gone.resource AND r.events = gone.events
+DELETE FROM resource t
+ USING (SELECT found.ctid
+          FROM unnest($2::bigint[], $3::bigint[]) AS asked (resource, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM resource
+                WHERE tenant_no = $1 AND resource = asked.resource AND events = asked.events OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: take_from_resource
-UPDATE resource r SET events = r.events - gone.events
-  FROM unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
- WHERE r.tenant_no = $1 AND r.resource = gone.resource AND r.events > gone.events
+UPDATE resource t
+   SET events = t.events - gone.events
+  FROM (SELECT found.ctid, asked.*
+          FROM unnest($2::bigint[], $3::bigint[]) AS asked (resource, events)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM resource
+                WHERE tenant_no = $1 AND resource = asked.resource AND events > asked.events OFFSET 0) found
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: drop_unused_kind
-DELETE FROM kind k
- WHERE k.tenant_no = $1 AND k.kind = ANY($2::int[])
-   AND NOT EXISTS (SELECT FROM rollup_kind r WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.kind = k.kind)
-RETURNING k.kind
+-- The one bucket of level 0 has a row for each kind and each actor that an event has.
+DELETE FROM kind t
+ USING (SELECT found.ctid
+          FROM unnest($2::int[]) AS asked (kind)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM kind WHERE tenant_no = $1 AND kind = asked.kind OFFSET 0) found
+         WHERE (SELECT r.kind FROM rollup_kind r
+                 WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.kind = asked.kind LIMIT 1) IS NULL
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.kind
 
 -- name: drop_unused_actor
-DELETE FROM actor a
- WHERE a.tenant_no = $1 AND a.actor = ANY($2::bigint[])
-   AND NOT EXISTS (SELECT FROM rollup_actor r WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.actor = a.actor)
+DELETE FROM actor t
+ USING (SELECT found.ctid
+          FROM unnest($2::bigint[]) AS asked (actor)
+         CROSS JOIN LATERAL (
+               SELECT ctid FROM actor WHERE tenant_no = $1 AND actor = asked.actor OFFSET 0) found
+         WHERE (SELECT r.actor FROM rollup_actor r
+                 WHERE r.tenant_no = $1 AND r.level = 0 AND r.bucket = 0 AND r.actor = asked.actor LIMIT 1) IS NULL
+        OFFSET 0) gone
+ WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
 
 -- name: save_purge
 UPDATE head SET folded_to = $2, payload_bytes = $3, measured_to = $4, kinds_removed = $5, removed_recorded_at = $6,

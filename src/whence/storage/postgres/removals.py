@@ -108,4 +108,5 @@ async def _locked_head(
         rows = await connection.fetch(_SQL["hold_versions"], HOLD, owner.name)
         refuse_unknown_holds([tuple(each) for each in rows], holds)
     await connection.execute(_SQL["lock_deliveries"], owner.name)
+    await connection.execute(_SQL["plan_by_key"])
     return row
