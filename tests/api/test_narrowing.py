@@ -29,7 +29,7 @@ HIDDEN = "zanzibar"
 
 ALLOWED = ("decision",)
 HIDDEN_TYPE = "artifact"
-REFUSING = (list_followers, *ENTRY_ROUTES, *SEAL_ROUTES)
+REFUSING = (list_followers, *ENTRY_ROUTES, *(route for route in SEAL_ROUTES if "GET" in route.http_methods))
 """The handlers that refuse every narrowed reader."""
 
 HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
@@ -69,6 +69,7 @@ NOT_FOR_READERS = {
     "credentials": "API keys and sessions, not events",
     "seals": "sizes and hashes of whole logs, which routes refuse to narrowed readers",
     "followers": "webhooks, alert rules and how far they have read, not events",
+    "payload_index": "keeps an index of the log up to date, and answers nobody",
     "removals": "removes whole logs or parts of them, which routes refuse to narrowed readers",
     "check": "reads nothing",
     "free_bytes": "the disk, no event",
