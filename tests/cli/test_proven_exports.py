@@ -1,11 +1,11 @@
 """`export --proof` and `verify --export` against a server that seals: a whole folder is accepted, and nothing else."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx2
 import msgspec
 import pytest
@@ -232,16 +232,35 @@ def test_an_erased_payload_is_proven_by_its_hash(exports: Exports, served: Serve
     assert "The payload of 1 of them was erased" in exports.verify(path).out
 
 
+def test_what_was_removed_is_not_claimed(served: Served, tmp_path: Path) -> None:
+    """A complete export begins with the first event that is kept, and says so; the rest is proven as before."""
+    with served.client(READ, WRITE, tenant="purged") as client:
+        fill(client, 12)
+    change(served, "UPDATE tenant SET retained_from = 8 WHERE tenant = ?", ("purged",))
+    user = Cli(tmp_path / "home").given(url=served.url, api_key=served.key(READ, tenant="purged"))
+    exports = Exports(user, tmp_path)
+    made = manifest_of(exports.complete)
+    assert (made.complete_from, made.first_position, made.entries, made.as_of) == (8, 11, 6, 13)
+    assert "Earlier events were no longer kept" in exports.verify(exports.complete).out
+
+
 def erase(served: Served, tenant: str, position: int) -> None:
     """Erase a payload as a store does: its hash stays."""
-    path = served.settings.store.removeprefix("sqlite:///")
-    with sqlite3.connect(path) as connection:
-        found = "SELECT key FROM event WHERE key & 1099511627775 = ? AND key >> 40 = (SELECT tenant_no FROM tenant"
-        (key,) = connection.execute(f"{found} WHERE tenant = ?)", (position, tenant)).fetchone()
-        connection.execute(
-            "UPDATE event SET payload_hash = ?, payload = NULL, salt = NULL WHERE key = ?",
-            (payload_hash(served, tenant, position), key),
-        )
+    where = "key & 1099511627775 = ? AND key >> 40 = (SELECT tenant_no FROM tenant WHERE tenant = ?)"
+    change(
+        served,
+        f"UPDATE event SET payload_hash = ?, payload = NULL, salt = NULL WHERE {where}",
+        (payload_hash(served, tenant, position), position, tenant),
+    )
+
+
+def change(served: Served, sql: str, values: tuple[Any, ...]) -> None:
+    """Change the one row of the server's store that a statement names. With the SQLite of the server: another one in
+    this process would drop its locks."""
+    connection = apsw.Connection(served.settings.store.removeprefix("sqlite:///"))
+    connection.set_busy_timeout(10_000)
+    connection.execute(sql, values)
+    assert connection.changes() == 1
     connection.close()
 
 

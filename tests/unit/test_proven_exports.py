@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.test_merkle import root_of
-from whence import proven_exports
+from whence import merkle_proofs, proven_exports
 from whence.checkpoints import Checkpoint
 from whence.errors import Invalid
 from whence.events import Event, Query
 from whence.integrity import envelope_v1, hash_payload, parse_envelope
-from whence.merkle import leaf_hash
+from whence.merkle import leaf_hash, node_hash
 from whence.merkle_proofs import LeafRange, root_over_parts, uncovered_ranges
 from whence.proven_exports import BadExport, EntryReader, check_entries
 from whence.wire.entries import Entry, decode_entry, encode_entry
@@ -247,6 +247,19 @@ def parts(indexes: list[int], size: int) -> Iterator[LeafRange]:
     return uncovered_ranges(indexes, size)
 
 
+def _swapped(left: bytes, right: bytes) -> bytes:
+    return node_hash(right, left)
+
+
+def _half(number: int) -> int:
+    """Mutant: parts are divided in the middle."""
+    return number // 2
+
+
+@catches(
+    replaced(merkle_proofs, "node_hash", _swapped, "swaps_the_halves"),
+    replaced(merkle_proofs, "_largest_power_below", _half, "divides_in_the_middle"),
+)
 @PROPERTY
 @given(drawn=SUBSETS)
 def test_any_leaves_of_a_tree_are_proven_together(drawn: tuple[int, set[int]]) -> None:
