@@ -59,6 +59,7 @@ from whence.client.requests import (
     resource_summary_request,
     revoke_key_request,
     search_request,
+    suggest_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -165,6 +166,7 @@ __all__ = [
     "revoke_key_request",
     "search_request",
     "sign_jwt",
+    "suggest_request",
     "trace_request",
     "wrap",
 ]
