@@ -1,7 +1,7 @@
 /** The explorer and an event, as a reader uses them: with the keyboard, and with events that mean harm. */
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { launch, newPage, quiet, signIn } from "./pages";
+import { accessible, launch, newPage, quiet, signIn } from "./pages";
 
 const FAILED = "28473f38-76f9-5a41-a59b-4cfe1395e865";
 const HOSTILE = {
@@ -80,6 +80,27 @@ test("the histogram zooms by drag and by keyboard, and the address keeps the per
   await page.mouse.move(plot.x + 300, plot.y + 30, { steps: 4 });
   await page.mouse.up();
   await expect.poll(() => address().get("to")).not.toBeNull();
+});
+
+test("the period before is drawn faintly, and two events are chosen by x and compared by d", async () => {
+  await open("/explore?from=2024-05-15T21:00:00Z&to=2024-05-15T23:00:00Z");
+  await page.getByRole("button", { name: "Before" }).click();
+  await page.locator("path.ghost-line").waitFor();
+  await page.getByText(/before, .* (more|fewer)/).first().waitFor();
+  expect(address().get("compare")).toBe("1");
+  expect(await page.locator("[data-bar]").nth(3).getAttribute("aria-label")).toMatch(/ before/);
+  await page.keyboard.press("j");
+  await page.keyboard.press("x");
+  await page.getByText("One event is chosen.").waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("x");
+  await page.keyboard.press("d");
+  const dialog = page.getByRole("dialog", { name: "Two events compared" });
+  await dialog.getByRole("cell", { name: "Position" }).waitFor();
+  await accessible(page, "two events compared");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  expect(address().get("diff")).toBeNull();
 });
 
 test("a click on a facet asks for a value, and Alt and a click exclude it", async () => {

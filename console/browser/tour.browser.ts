@@ -1,7 +1,7 @@
 /** What a reader does from one screen to the next: a query, the trace, a resource, a saved view. */
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { launch, newPage, quiet, signIn } from "./pages";
+import { accessible, launch, newPage, quiet, signIn } from "./pages";
 
 let browser: Browser;
 let page: Page;
@@ -40,6 +40,14 @@ test("its resource is opened by a key, and shows what happened to it", async () 
   await page.waitForURL(/\/r\/action_run\//);
   await page.getByRole("heading", { level: 1 }).waitFor();
   await page.getByText(/called/).first().waitFor();
+  await page.getByRole("slider", { name: "As of" }).focus();
+  await page.keyboard.press("Home");
+  await page.getByText(/recorded after that moment/).waitFor();
+  await page.getByText("Known then: 1 event").waitFor();
+  await page.getByRole("button", { name: "Now" }).click();
+  await page.getByRole("button", { name: "Lanes" }).click();
+  await page.getByRole("list", { name: "Lanes, from the left" }).getByText("airline-api").waitFor();
+  await accessible(page, "lanes of a resource");
 });
 
 test("a view is saved, and opened again", async () => {

@@ -130,6 +130,17 @@ def test_a_search(whence: Whence) -> None:
     assert whence.search("nothing of that name") == []
 
 
+def test_suggestions(whence: Whence) -> None:
+    """What a query may say next, with how many events there are of it; `cursor` is where it is being written."""
+    fill(whence, 5)
+    found = whence.suggest("actor:agent/a", limit=1)
+    assert [(each.insert, each.count, each.start, each.end) for each in found] == [("actor:agent/a0", 3, 0, 13)]
+    assert whence.suggest()[0].kind == "name"
+    assert whence.suggest("outcome:f type:", cursor=9)[0].insert.startswith("outcome:f")
+    with pytest.raises(Invalid, match="limit"):
+        whence.suggest(limit=51)
+
+
 def test_an_empty_list_of_values_is_refused(whence: Whence) -> None:
     """As an empty value is; it never means that there is no filter."""
     fill(whence, 2)

@@ -65,7 +65,10 @@ export function EventSide({ event, earlier, total }: { event: LogEvent; earlier:
         </Fact>
       </dl>
       <div className="lab sec">
-        This resource <span className="n">{total !== undefined && counted(total, "event")}</span>
+        This resource <span className="n">{total !== undefined && counted(total, "event")}</span>{" "}
+        <Link className="link n" to="/r/$resourceType/$resourceId" params={{ resourceType: event.resourceType, resourceId: event.resourceId }}>
+          Who touched it, and when
+        </Link>
       </div>
       <ul className="spine" aria-label="Events of this resource before this one">
         {earlier

@@ -8,6 +8,7 @@ import { PAYLOAD, payloadPathsOptions } from "../explore/answers";
 import { micros } from "../explore/periods";
 import { withTerm } from "../explore/terms";
 import { copyText } from "./clipboard";
+import { DiffTable } from "./DiffTable";
 import { diffRows, payloadRows } from "./payload";
 import { PayloadTree } from "./PayloadTree";
 import { SafeText } from "./SafeText";
@@ -91,29 +92,7 @@ function Diff({ event, before }: { event: LogEvent; before: LogEvent | undefined
         The event before on this resource is <span className="mono">{before.eventType}</span>, {earlierWords(event, before)}.{" "}
         {changes === 0 ? "The payloads are the same." : ""}
       </p>
-      {rows.length > 0 && (
-        <table className="diff">
-          <thead>
-            <tr>
-              <th>Path</th>
-              <th>Before</th>
-              <th>This event</th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row) => (
-              <tr key={`${row.path} ${row.change}`} className={row.change}>
-                <td>
-                  <SafeText text={row.path} />
-                  <span className="visually-hidden">{row.change}</span>
-                </td>
-                <td>{row.before !== null && <SafeText text={row.before} />}</td>
-                <td>{row.after !== null && <SafeText text={row.after} />}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
+      <DiffTable rows={rows} before="Before" after="This event" />
     </>
   );
 }

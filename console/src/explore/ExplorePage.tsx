@@ -9,7 +9,10 @@ import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Icon } from "../common/icons";
 import { useShortcuts } from "../common/shortcuts";
 import { useExploration, type Change, type Exploration, type Filters } from "./address";
-import { eventsKey, eventsOptions, facetsOptions, histogramOptions, readPage } from "./answers";
+import { beforeOptions, eventsKey, eventsOptions, facetsOptions, histogramOptions, readPage } from "./answers";
+import type { Histogram as Counts } from "./bars";
+import { periodBefore } from "./compare";
+import { CompareDialog, PickBar } from "./CompareDialog";
 import { Facets } from "./Facets";
 import { FacetSheet } from "./FacetSheet";
 import { FreshLog } from "./FreshLog";
@@ -94,6 +97,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
   const sentences = useSentences(events);
   const histogram = useQuery({ ...histogramOptions(filters), enabled: list.data !== undefined });
   const counts = useKept(histogram.data);
+  const comparison = useComparison(exploration, change, filters, counts);
   const isStale = list.isPlaceholderData || list.data === undefined;
   const selected = events.find((event) => event.id === sel);
   const total = pages?.[0]?.total ?? 0;
@@ -101,6 +105,8 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
   const zoom = (from: string, to: string) => change({ from, to });
   const isWrong = wrongTerm(list.error) !== null;
   const { fetchNextPage, refetch } = list;
+  const picks = usePicks(change);
+  const compared = exploration.diff?.split(",");
   const loadMore = useCallback(() => void fetchNextPage(), [fetchNextPage]);
   const retry = useCallback(() => void refetch(), [refetch]);
   const isWaiting = list.isFetching && !list.isFetchingNextPage && (list.isPending || list.isPlaceholderData);
@@ -119,6 +125,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             onZoomOut={zoomOut(exploration, change)}
             marked={selected?.occurredAt}
             isPhone={isPhone}
+            {...comparison}
           >
             <TimeMenu period={exploration} change={change} />
           </Histogram>
@@ -150,6 +157,9 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             scroller={scroller}
             place={eventsKey(filters).join(" ")}
             isPhone={isPhone}
+            picked={picks.picked}
+            onPick={picks.pick}
+            onCompare={picks.compare}
             onPeek={(id, options) => change({ sel: id }, { replace: options?.replace ?? sel !== undefined })}
             onOpen={(id) => void navigate({ to: "/e/$eventId", params: { eventId: id } })}
             onTrace={(id) => void navigate({ to: "/trace/$eventId", params: { eventId: id } })}
@@ -159,7 +169,11 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
             onActor={({ actorType, actorId }) => void navigate({ to: "/actors/$actorType/$actorId", params: { actorType, actorId } })}
           />
         )}
+        <PickBar count={picks.picked.length} onCompare={picks.compare} onClear={picks.clear} />
       </div>
+      {compared?.[0] && compared[1] && (
+        <CompareDialog ids={[compared[0], compared[1]]} onClose={() => change({ diff: undefined }, { replace: true })} />
+      )}
       {sel && (
         <Peek
           key={sel}
@@ -172,6 +186,28 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
       )}
     </>
   );
+}
+
+/** The events that are chosen to be compared: the last two, in a list that stays as it is. */
+function usePicks(change: Change) {
+  const [picked, setPicked] = useState<readonly string[]>([]);
+  return {
+    picked,
+    pick: (id: string) => setPicked((ids) => (ids.includes(id) ? ids.filter((each) => each !== id) : [...ids, id].slice(-2))),
+    compare: () => picked.length === 2 && change({ diff: picked.join(",") }, { replace: true }),
+    clear: () => setPicked([]),
+  };
+}
+
+/** The period before the one that is shown, if the reader compares. */
+function useComparison({ compares }: Exploration, change: Change, filters: Filters, counts: Counts | undefined) {
+  const before = useMemo(() => (counts ? periodBefore(counts, Date.now()) : null), [counts]);
+  const { data } = useQuery(beforeOptions(filters, compares ? before : null, counts?.interval ?? ""));
+  return {
+    compares,
+    before: compares && before && data ? { counts: data, shiftMs: before.shiftMs } : null,
+    onCompare: before && ((next: boolean) => change({ compares: next }, { replace: true })),
+  };
 }
 
 /** The last value that there was: what a reader sees stays until there is something else to see. */

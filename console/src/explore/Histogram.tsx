@@ -2,6 +2,7 @@ import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent, typ
 import { OutcomeMark, type Outcome } from "../common/marks";
 import { usePreferences } from "../common/preferences";
 import { clockTime, counted, grouped } from "../common/times";
+import { changeWords, countBefore, ghostPath } from "./compare";
 import { dragged, plotOf, type Bar, type Histogram as Counts, type Plot } from "./bars";
 import { instant, intervalName } from "./periods";
 
@@ -14,6 +15,11 @@ interface Props {
   /** When the selected event occurred. */
   marked: string | undefined;
   isPhone: boolean;
+  /** The counts of the period before, if they are compared; null until they are there. */
+  before: { counts: Counts; shiftMs: number } | null;
+  compares: boolean;
+  /** Compares, or stops; null when there is no period before. */
+  onCompare: ((compares: boolean) => void) | null;
   /** What stands at the right on a phone. */
   children?: ReactNode;
 }
@@ -22,17 +28,26 @@ const BASE = 64;
 const WORDS: Record<Outcome, string> = { failure: "failed", success: "succeeded", none: "no outcome" };
 
 /** Events over time by outcome. A drag zooms; so do Shift and the arrows, then Enter. */
-export function Histogram({ counts, onZoom, onZoomOut, marked, isPhone, children }: Props) {
+export function Histogram({ counts, onZoom, onZoomOut, marked, isPhone, before, compares, onCompare, children }: Props) {
   const { zone } = usePreferences();
   const [place, width] = useWidth();
   const [hovered, setHovered] = useState<Bar | null>(null);
-  const plot = plotOf(counts, { width, base: isPhone ? 48 : BASE, top: 6 }, zone);
+  const plot = plotOf(counts, { width, base: isPhone ? 48 : BASE, top: 6 }, zone, before?.counts);
   const of = (outcome: Outcome) => counts.keys.find(({ key }) => key === outcome)?.count ?? 0;
   return (
     <section className="histo" aria-label="Events over time">
       <div className="hh">
         <b>{counted(counts.total, "event")}</b>
-        <span className="t3 cut grow">{hovered ? readout(hovered, zone) : isPhone ? "" : `${intervalName(counts.interval)} a bar · drag to zoom`}</span>
+        {before && <span className="t2 nw">{changeWords(counts.total, before.counts.total)}</span>}
+        <span className="t3 cut grow">{hovered ? readout(hovered, zone, before) : isPhone ? "" : `${intervalName(counts.interval)} a bar · drag to zoom`}</span>
+        {onCompare && !isPhone && (
+          <button className="btn small" aria-pressed={compares} title="Compare with the period before" onClick={() => onCompare(!compares)}>
+            <svg className="sw ghost-line" width="12" height="10" aria-hidden="true">
+              <path d="M.5 9.500V5.500h5v-4h6v8" />
+            </svg>
+            Before
+          </button>
+        )}
         {onZoomOut && !isPhone && (
           <button className="btn small" onClick={onZoomOut}>
             Zoom out
@@ -60,7 +75,7 @@ export function Histogram({ counts, onZoom, onZoomOut, marked, isPhone, children
         )}
       </div>
       <div ref={place} className="histo-place">
-        {width > 0 && <Bars plot={plot} width={width} base={isPhone ? 48 : BASE} marked={marked} onZoom={onZoom} onHover={setHovered} />}
+        {width > 0 && <Bars plot={plot} width={width} base={isPhone ? 48 : BASE} marked={marked} before={before} onZoom={onZoom} onHover={setHovered} />}
       </div>
     </section>
   );
@@ -71,11 +86,12 @@ interface BarsProps {
   width: number;
   base: number;
   marked: string | undefined;
+  before: Props["before"];
   onZoom: Props["onZoom"];
   onHover: (bar: Bar | null) => void;
 }
 
-function Bars({ plot, width, base, marked, onZoom, onHover }: BarsProps) {
+function Bars({ plot, width, base, marked, before, onZoom, onHover }: BarsProps) {
   const { zone } = usePreferences();
   const svg = useRef<SVGSVGElement>(null);
   const [drag, setDrag] = useState<{ from: number; to: number } | null>(null);
@@ -146,7 +162,7 @@ function Bars({ plot, width, base, marked, onZoom, onHover }: BarsProps) {
           data-bar=""
           role="img"
           tabIndex={index === at ? 0 : -1}
-          aria-label={readout(bar, zone)}
+          aria-label={readout(bar, zone, before)}
           onFocus={() => (setFocused(index), onHover(bar))}
           onBlur={() => onHover(null)}
         >
@@ -164,6 +180,7 @@ function Bars({ plot, width, base, marked, onZoom, onHover }: BarsProps) {
           ))}
         </g>
       ))}
+      {before && <path className="ghost-line" aria-hidden="true" d={ghostPath(before.counts, before.shiftMs, plot)} />}
       {shade && <rect className="shade" x={shade.x} y="0" width={shade.width} height={base} />}
       {marked && <path className="marker" d={`M${plot.xOf(Date.parse(marked)) - 3.5} 0h7l-3.5 4z`} />}
     </svg>
@@ -194,13 +211,14 @@ function Axes({ plot, width, base }: { plot: Plot; width: number; base: number }
   );
 }
 
-/** "15 May 2024 20:10:00 – 20:20:00: 60 events, 5 failed". */
-function readout(bar: Bar, zone: "utc" | "local"): string {
+/** "15 May 2024 20:10:00 – 20:20:00: 60 events, 5 failed; 45 before, 33 % more". */
+function readout(bar: Bar, zone: "utc" | "local", before: Props["before"]): string {
   const [start, end] = [clockTime(instant(bar.startMs), zone), clockTime(instant(bar.endMs), zone)];
   const short = (time: string) => (time.endsWith(":00") ? time.slice(0, -3) : time);
   const until = start.date === end.date ? short(end.time) : `${end.date} ${short(end.time)}`;
   const failed = bar.counts.failure > 0 ? `, ${grouped(bar.counts.failure)} failed` : "";
-  return `${start.date} ${short(start.time)} – ${until}: ${counted(bar.total, "event")}${failed}`;
+  const compared = before ? `; ${changeWords(bar.total, countBefore(before.counts, before.shiftMs, bar))}` : "";
+  return `${start.date} ${short(start.time)} – ${until}: ${counted(bar.total, "event")}${failed}${compared}`;
 }
 
 function useWidth() {

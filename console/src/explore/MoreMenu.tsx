@@ -37,6 +37,15 @@ export function MoreMenu({ exploration, change, isPhone }: Props) {
                     <Checked />
                     Live
                   </Menu.CheckboxItem>
+                  <Menu.CheckboxItem
+                    checked={exploration.compares}
+                    disabled={!exploration.from}
+                    onCheckedChange={(compares) => change({ compares }, { replace: true })}
+                    closeOnClick
+                  >
+                    <Checked />
+                    Compare with the period before
+                  </Menu.CheckboxItem>
                   <Menu.Separator className="menu-line" />
                 </>
               )}
@@ -93,7 +102,7 @@ function Checked() {
 
 /** The address of what is shown, without what is selected. */
 function addressOf(exploration: Exploration): string {
-  const pairs = Object.entries(searchOf({ ...exploration, sel: undefined })).filter((pair): pair is [string, string] => pair[1] !== undefined);
+  const pairs = Object.entries(searchOf({ ...exploration, sel: undefined, diff: undefined })).filter((pair): pair is [string, string] => pair[1] !== undefined);
   const search = new URLSearchParams(pairs).toString();
   return search ? `/explore?${search}` : "/explore";
 }

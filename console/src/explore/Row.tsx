@@ -20,6 +20,8 @@ interface Props extends RowActions {
   sentence: FullSentence | undefined;
   reach: Reach | undefined;
   isSelected: boolean;
+  /** It is chosen to be compared with another one. */
+  isPicked: boolean;
   isTabStop: boolean;
   hidden: readonly string[];
   isPhone: boolean;
@@ -38,7 +40,7 @@ export const Row = memo(function Row(props: Props) {
     <>
       {row.day && <div className={`day${row.beginsFlow ? " line" : ""}`}>{row.day}</div>}
       <div
-        className={`${isPhone ? "mrow row" : "row"}${isSelected ? " sel" : ""}${row.beginsFlow && !row.day ? " cutline" : ""}`}
+        className={`${isPhone ? "mrow row" : "row"}${isSelected ? " sel" : ""}${props.isPicked ? " picked" : ""}${row.beginsFlow && !row.day ? " cutline" : ""}`}
         role="row"
         aria-rowindex={index + 2}
         aria-selected={isSelected}
@@ -49,6 +51,7 @@ export const Row = memo(function Row(props: Props) {
       >
         <span role="gridcell">
           <OutcomeMark outcome={event.outcome} />
+          {props.isPicked && <span className="visually-hidden">chosen to compare</span>}
         </span>
         {isPhone ? (
           <PhoneCells {...props} />

@@ -24,6 +24,10 @@ interface Props extends RowActions {
   /** What the place in the list is kept under, for a reader who comes back. */
   place: string;
   isPhone: boolean;
+  /** The ids of events that are chosen to be compared, at most two. */
+  picked: readonly string[];
+  onPick: (id: string) => void;
+  onCompare: () => void;
   onClose: () => void;
   onFilter: (name: string, value: string, isExcluded: boolean) => void;
   onResource: (event: LogEvent) => void;
@@ -108,6 +112,8 @@ export function Rows(props: Props) {
     { keys: "e", does: "Only what it caused", run: on((event) => props.onFilter("cause", event.id, false)) },
     { keys: "f", does: "Filter for its type", run: on((event) => props.onFilter("type", event.eventType, false)) },
     { keys: "Shift+F", does: "Filter out its type", run: on((event) => props.onFilter("type", event.eventType, true)) },
+    { keys: "x", does: "Choose it, to compare two", run: on((event) => props.onPick(event.id)) },
+    { keys: "d", does: "Compare the two that are chosen", run: props.onCompare },
     { keys: "r", does: "Open its resource", run: on(props.onResource) },
     { keys: "a", does: "Open its actor", run: on(props.onActor) },
   ]);
@@ -134,6 +140,7 @@ export function Rows(props: Props) {
                 sentence={props.sentences.get(row.event.id)}
                 reach={reach.get(row.event.id)}
                 isSelected={row.event.id === selected}
+                isPicked={props.picked.includes(row.event.id)}
                 isTabStop={item.index === at}
                 hidden={props.hidden}
                 isPhone={props.isPhone}

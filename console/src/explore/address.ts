@@ -9,6 +9,10 @@ export interface Exploration {
   /** The id of the event that is peeked at. */
   sel: string | undefined;
   live: boolean;
+  /** The histogram shows the period before too. */
+  compares: boolean;
+  /** The ids of two events, separated by a comma, whose difference is shown. */
+  diff: string | undefined;
   /** Columns that are left out. */
   hidden: readonly string[];
 }
@@ -34,9 +38,11 @@ export function useExploration(): [Exploration, Change] {
       to: search.to || undefined,
       sel: search.sel || undefined,
       live: search.live === "1",
+      compares: search.compare === "1",
+      diff: search.diff || undefined,
       hidden: (search.hide ?? "").split(",").filter(Boolean),
     }),
-    [search.q, search.from, search.to, search.sel, search.live, search.hide],
+    [search.q, search.from, search.to, search.sel, search.live, search.compare, search.diff, search.hide],
   );
   const change = useCallback<Change>(
     (changed, options) => {
@@ -55,6 +61,8 @@ export function searchOf(state: Partial<Exploration>): Record<string, string | u
     to: state.to || undefined,
     sel: state.sel || undefined,
     live: state.live ? "1" : undefined,
+    compare: state.compares ? "1" : undefined,
+    diff: state.diff || undefined,
     hide: state.hidden?.length ? state.hidden.join(",") : undefined,
   };
 }

@@ -4,6 +4,7 @@ import { getJson } from "../api/client";
 import type { EventPage, LogEvent } from "../api/events";
 import { parametersOf, type Filters } from "./address";
 import type { Histogram } from "./bars";
+import type { Before } from "./compare";
 
 const PAGE = "100";
 const INCLUDED = "position,recordedAt,outcome,nextCursor";
@@ -35,6 +36,20 @@ export function histogramOptions(filters: Filters) {
     queryKey: ["events", "histogram", filters.q, filters.from ?? "", filters.to ?? ""],
     queryFn: ({ signal }) => getJson<Histogram>(`api/v1/events/histogram?${parametersOf(filters)}`, signal),
     placeholderData: keepPreviousData,
+  });
+}
+
+/** The counts of the period before, in buckets of the same length. They are not kept, since most periods move with the clock. */
+export function beforeOptions(filters: Filters, before: Before | null, interval: string) {
+  return queryOptions({
+    queryKey: ["events", "before", filters.q, before?.from, before?.to, interval],
+    queryFn: ({ signal }) => {
+      const period = { q: filters.q, from: before?.from, to: before?.to };
+      return getJson<Histogram>(`api/v1/events/histogram?${parametersOf(period, { interval })}`, signal);
+    },
+    placeholderData: keepPreviousData,
+    enabled: before !== null,
+    gcTime: 0,
   });
 }
 

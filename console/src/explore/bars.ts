@@ -38,6 +38,8 @@ export interface Plot {
   yTicks: { y: number; label: string }[];
   /** Where time lies on the plot, and which time lies where. */
   xOf: (ms: number) => number;
+  /** Where a count ends. */
+  yOf: (count: number) => number;
   msAt: (x: number) => number;
 }
 
@@ -58,11 +60,12 @@ const LEAST_HATCHED = 5;
 const ORDER: readonly Outcome[] = ["failure", "success", "none"];
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-export function plotOf(histogram: Histogram, size: Size, zone: Zone): Plot {
+/** The plot of these counts; it is high enough for those of the period `before` too. */
+export function plotOf(histogram: Histogram, size: Size, zone: Zone, before?: Histogram): Plot {
   const startMs = Date.parse(histogram.buckets[0]?.start ?? histogram.from ?? "1970-01-01T00:00:00Z");
   const step = histogram.intervalS * 1000;
   const endMs = startMs + Math.max(1, histogram.buckets.length) * step;
-  const largest = Math.max(1, ...histogram.buckets.map((bucket) => bucket.total));
+  const largest = Math.max(1, ...[...histogram.buckets, ...(before?.buckets ?? [])].map((bucket) => bucket.total));
   const height = scaleLinear().domain([0, largest]).nice(2).range([0, size.base - size.top]);
   const label = (count: number) => count.toLocaleString("en-US");
   const left = Math.max(LEAST_LEFT, 8 + DIGIT_WIDTH * label(height.domain()[1] ?? 0).length);
@@ -88,7 +91,8 @@ export function plotOf(histogram: Histogram, size: Size, zone: Zone): Plot {
     yTicks: [(height.domain()[1] ?? 0) / 2, height.domain()[1] ?? 0]
       .filter((count) => count > 0 && Number.isInteger(count))
       .map((count) => ({ y: size.base - height(count), label: label(count) })),
-    xOf,
+    xOf: (ms) => Math.min(size.width, Math.max(left, xOf(ms))),
+    yOf: (count) => size.base - height(count),
     msAt: (x) => Number(scale.invert(Math.min(size.width, Math.max(left, x)))),
   };
 }

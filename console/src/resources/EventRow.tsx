@@ -5,12 +5,29 @@ import { sentenceOfEvent, useWords } from "../sentences/words";
 import { asOutcome, OutcomeMark } from "../common/marks";
 import { When } from "../common/When";
 
+const LANE_PX = 20;
+
+interface Props {
+  event: LogEvent;
+  isOtherFlow: boolean;
+  /** In which of how many lanes it lies, if there are lanes. */
+  lane?: { count: number; at: number } | null;
+}
+
 /** An event in a timeline: its mark, when, and what it says. */
-export function EventRow({ event, isOtherFlow }: { event: LogEvent; isOtherFlow: boolean }) {
+export function EventRow({ event, isOtherFlow, lane }: Props) {
   const words = useWords();
   return (
-    <li className={isOtherFlow ? "tl-row cutline" : "tl-row"}>
-      <OutcomeMark outcome={asOutcome(event.outcome)} />
+    <li className={`tl-row${isOtherFlow ? " cutline" : ""}${lane ? " laned" : ""}`}>
+      {lane ? (
+        <span className="lanes" style={{ width: lane.count * LANE_PX }}>
+          <span style={{ marginLeft: lane.at * LANE_PX }}>
+            <OutcomeMark outcome={asOutcome(event.outcome)} />
+          </span>
+        </span>
+      ) : (
+        <OutcomeMark outcome={asOutcome(event.outcome)} />
+      )}
       <span className="xs t2 tl-time">
         <When at={event.occurredAt} />
       </span>

@@ -1,21 +1,17 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
-import { Fragment } from "react";
 import { getJson } from "../api/client";
-import type { EventPage, LogEvent } from "../api/events";
+import type { LogEvent } from "../api/events";
 import type { Counted } from "../actors/answers";
 import { Screen } from "../frame/Screen";
 import { Copy } from "../common/Copy";
 import { Icon } from "../common/icons";
 import { Actor, asOutcome, OutcomeMark } from "../common/marks";
-import { usePages } from "../common/paging";
-import { useRowKeys } from "../common/rowkeys";
 import { Empty, ErrorState, Loading } from "../common/states";
 import { exploring, term } from "../common/terms";
 import { counted, durationWords, grouped } from "../common/times";
-import { useZoneName, When } from "../common/When";
-import { EventRow } from "./EventRow";
-import { pausesOf } from "./recent";
+import { When } from "../common/When";
+import { Timeline } from "./Timeline";
 import "../actors/actors.css";
 import "./resources.css";
 
@@ -102,7 +98,7 @@ function ResourceDetail({ resource }: { resource: ResourceSummary }) {
         )}
       </div>
       <div className="cols">
-        <Timeline resource={resource} />
+        <Timeline resourceType={resource.resourceType} resourceId={resource.resourceId} />
         <aside>
           <Touchers resource={resource} />
           <WhatHappened resource={resource} self={self} />
@@ -148,37 +144,6 @@ function Touchers({ resource }: { resource: ResourceSummary }) {
         </div>
       ))}
       {(resource.moreActors ?? 0) > 0 && <p className="t3 xs">and {counted(resource.moreActors ?? 0, "further actor")}</p>}
-    </section>
-  );
-}
-
-function Timeline({ resource }: { resource: ResourceSummary }) {
-  const zone = useZoneName();
-  const area = useRowKeys<HTMLElement>("Timeline");
-  const path = `api/v1/events/resource/${encodeURIComponent(resource.resourceType)}/${encodeURIComponent(resource.resourceId)}`;
-  const pages = usePages<EventPage>(path, { limit: 50, include: "position,recordedAt,outcome" });
-  if (pages.isPending) return <Loading rows={6} />;
-  if (pages.isError) return <ErrorState error={pages.error} />;
-  const events = pages.data.pages.flatMap(({ body }) => body.events);
-  const pauses = pausesOf(events.map(({ occurredAt }) => occurredAt));
-  return (
-    <section ref={area} className="timeline">
-      <h3 className="lab h">
-        Its events <span className="n">newest first, {zone}</span>
-      </h3>
-      <ol>
-        {events.map((event, index) => (
-          <Fragment key={event.id}>
-            <EventRow event={event} isOtherFlow={index > 0 && events[index - 1]?.correlationId !== event.correlationId} />
-            {typeof pauses[index] === "number" && <li className="tl-gap xs t3">{durationWords(pauses[index])} before that</li>}
-          </Fragment>
-        ))}
-      </ol>
-      {pages.hasNextPage && (
-        <button className="btn o" disabled={pages.isFetchingNextPage} onClick={() => void pages.fetchNextPage()}>
-          Show more
-        </button>
-      )}
     </section>
   );
 }

@@ -60,6 +60,7 @@ from whence.client.requests import (
     resource_summary_request,
     revoke_key_request,
     search_request,
+    suggest_request,
     trace_request,
 )
 from whence.client.responses import (
@@ -172,6 +173,7 @@ __all__ = [
     "revoke_key_request",
     "search_request",
     "sign_jwt",
+    "suggest_request",
     "trace_request",
     "wrap",
 ]

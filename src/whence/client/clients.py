@@ -54,7 +54,7 @@ from whence.wire.bodies import (
     FollowersBody,
     HistogramBody,
 )
-from whence.wire.name_bodies import MatchBody, SearchBody
+from whence.wire.name_bodies import MatchBody, SearchBody, SuggestionBody, SuggestionsBody
 from whence.wire.trace_bodies import FlowBody, FlowsBody, MapBody, ReachBody, ReachesBody, TraceBody
 
 __all__ = ["AsyncWhence", "EventInput", "Whence"]
@@ -171,23 +171,24 @@ class Whence(CallGroups, BaseClient):
         """
         return parse_body(self.send(requests.search_request(text)), SearchBody).matches
 
+    def suggest(self, q: str = "", *, cursor: int | None = None, limit: int = 20) -> Sequence[SuggestionBody]:
+        """What can stand in a query that is being written, the best first, at most 50. `cursor` is where the next
+        character goes, by default at the end. It is counted in UTF-16 code units, and so are `start` and `end`."""
+        return parse_body(self.send(requests.suggest_request(q, cursor, limit)), SuggestionsBody).suggestions
+
     def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """The causes of an event, from the root to the event itself.
 
         `limit` bounds the number of events; `truncated` says that there are more. Raises NotFound.
         """
-        return parse_body(
-            self.send(requests.trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody
-        )
+        return parse_body(self.send(_trace_request(event, "up", None, limit, None)), TraceBody)
 
     def effects(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """The event and everything that it caused, each after its cause.
 
         `limit` bounds the number of events; `truncated` says that there are more. Raises NotFound.
         """
-        return parse_body(
-            self.send(requests.trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
-        )
+        return parse_body(self.send(_trace_request(event, "down", None, limit, None)), TraceBody)
 
     def trace(
         self,
@@ -438,17 +439,17 @@ class AsyncWhence(AsyncCallGroups, BaseClient):
         """As `Whence.search`."""
         return parse_body(await self.send(requests.search_request(text)), SearchBody).matches
 
+    async def suggest(self, q: str = "", *, cursor: int | None = None, limit: int = 20) -> Sequence[SuggestionBody]:
+        """As `Whence.suggest`."""
+        return parse_body(await self.send(requests.suggest_request(q, cursor, limit)), SuggestionsBody).suggestions
+
     async def why(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """As `Whence.why`."""
-        return parse_body(
-            await self.send(requests.trace_request(id_and_flow(event)[0], direction="up", limit=limit)), TraceBody
-        )
+        return parse_body(await self.send(_trace_request(event, "up", None, limit, None)), TraceBody)
 
     async def effects(self, event: Cause, *, limit: int = 1000) -> TraceBody:
         """As `Whence.effects`."""
-        return parse_body(
-            await self.send(requests.trace_request(id_and_flow(event)[0], direction="down", limit=limit)), TraceBody
-        )
+        return parse_body(await self.send(_trace_request(event, "down", None, limit, None)), TraceBody)
 
     async def trace(
         self,

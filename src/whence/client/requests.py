@@ -59,6 +59,7 @@ __all__ = [
     "revoke_key_request",
     "search_request",
     "store_request",
+    "suggest_request",
     "tenant_token_request",
     "tile_request",
     "trace_request",
@@ -268,6 +269,11 @@ def actor_stats_request(**filters: Value) -> ApiRequest:
 def search_request(text: str) -> ApiRequest:
     """What a text names."""
     return ApiRequest(method="GET", path="/api/v1/search", query=(("text", text),))
+
+
+def suggest_request(q: str, cursor: int | None, limit: int) -> ApiRequest:
+    """What can stand in a query."""
+    return ApiRequest(method="GET", path=f"{_EVENTS}/suggest", query=_query({"q": q, "cursor": cursor, "limit": limit}))
 
 
 def export_request(**filters: Value) -> ApiRequest:
