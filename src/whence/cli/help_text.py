@@ -98,6 +98,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "checkpoint show": ("whence checkpoint show",),
     "checkpoint key": ("whence checkpoint key > acme.key",),
+    "log": ("whence log tiles acme",),
+    "log tiles": ("whence log tiles acme", 'whence log tiles acme --key "$(cat acme.key)"'),
     "proof": ("whence proof @5539 -o event.proof",),
     "migrate": ("whence migrate --store postgresql://localhost/whence",),
     "copy": ("whence copy --from sqlite:///log.db --to postgresql://localhost/whence",),
