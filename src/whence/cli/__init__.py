@@ -52,7 +52,7 @@ COMMANDS = {
     "alert": ("whence.cli.alerts:app", "Make rules that watch the log, and try them on the past."),
     "follower": ("whence.cli.followers:app", "See how far webhooks and alert rules have read the log."),
     "checkpoint": ("whence.cli.checkpoints:app", "Save signed checkpoints of the log, and compare them."),
-    "log": ("whence.cli.log_tiles:app", "Save the tree of the log as static files."),
+    "log": ("whence.cli.log_tiles:app", "Save the hashes of the log as static files, or tiles."),
     "proof": ("whence.cli.checkpoints:proof", "Save the proof that an event is in the log."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),
     "copy": ("whence.cli.copy_log:copy", "Copy a log unchanged into another store, as to PostgreSQL."),
