@@ -25,16 +25,27 @@ form.addEventListener("change", () => {
 });
 for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
-    event.preventDefault(); // otherwise the browser opens the file in the place of this page
     document.body.classList.toggle("over", name === "dragover");
+    if (!isFileInput(event.target)) event.preventDefault(); // otherwise the browser opens the file in the place of this page
   });
 }
-document.addEventListener("drop", ({ dataTransfer }) => {
-  if (!dataTransfer?.files.length || kind() !== "event") return;
-  proofFile.files = dataTransfer.files;
-  proofFile.dispatchEvent(new Event("change", { bubbles: true }));
-  if (!keyField.value.trim()) keyField.focus();
+document.addEventListener("drop", ({ dataTransfer, target }) => {
+  if (!dataTransfer?.files.length || isFileInput(target)) return;
+  clear();
+  if (kind() !== "event") result.replaceChildren(...shown("Not checked", false, "Drop each file on its own field.", []));
+  else if (dataTransfer.files.length > 1) result.replaceChildren(...shown("Not checked", false, "Drop one file at a time.", []));
+  else {
+    proofFile.files = dataTransfer.files;
+    proofFile.dispatchEvent(new Event("change", { bubbles: true }));
+    if (!keyField.value.trim()) keyField.focus();
+  }
 });
+
+/** Whether something is a field for files, which takes a dropped file by itself.
+ * @param {EventTarget | null} target */
+function isFileInput(target) {
+  return target instanceof HTMLInputElement && target.type === "file";
+}
 
 function kind() {
   return new FormData(form).get("kind");

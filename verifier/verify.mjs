@@ -67,7 +67,7 @@ export class NotProven extends Error {
  * @param {string} text @returns {Key} */
 export function parseKey(text) {
   const [name, id, ...rest] = text.trim().split("+");
-  const data = bytesOfBase64(rest.join("+")); // base64 has plus signs too
+  const data = bytesOfBase64(rest.join("+"), "The last part of the key"); // base64 has plus signs too
   checkName(name);
   if (data[0] !== ED25519 && data[0] !== COSIGNATURE_ED25519) throw new NotProven("The key is of a type that this verifier does not check.");
   if (data.length !== 33) throw new NotProven("The key has the wrong length for its type.");
@@ -98,7 +98,7 @@ export function verifyProof(data, key, witnesses = []) {
     const payload = checkedPayload(payloadBytes, salt, String(envelope.payloadHash));
     steps.push(payload === null ? "The proof comes without the payload: only its hash is proven." : "The payload has the hash in the record.");
     const position = proof.index + 1n;
-    return { checkpoint, position, id: String(envelope.id), envelope, envelopeText: textOf(envelopeBytes), payload, steps };
+    return { checkpoint, position, id: String(envelope.id), envelope, envelopeText: textOf(envelopeBytes, "The record of the event"), payload, steps };
   });
 }
 
@@ -202,12 +202,12 @@ export function isConsistent(older, newer, hashes, olderRoot, newerRoot) {
  * @param {Uint8Array} data */
 function parseProof(data) {
   if (data.length > PROOF_BYTES_MAX) throw new NotProven("The proof is longer than 1 MiB.");
-  const text = textOf(data);
+  const text = textOf(data, "The proof");
   const end = text.indexOf("\n\n");
   if (end < 0) throw new NotProven("A proof has a blank line before its checkpoint.");
   const [first, ...lines] = text.slice(0, end).split("\n");
   if (first !== "c2sp.org/tlog-proof@v1") throw new NotProven("A proof begins with c2sp.org/tlog-proof@v1.");
-  const extra = lines[0]?.startsWith("extra ") ? bytesOfBase64(String(lines.shift()).slice(6)) : null;
+  const extra = lines[0]?.startsWith("extra ") ? bytesOfBase64(String(lines.shift()).slice(6), "The extra of the proof") : null;
   if (extra === null) throw new NotProven("The proof lacks the record of its event.");
   const index = lines[0]?.startsWith("index ") ? numberOfText(String(lines.shift()).slice(6)) : null;
   if (index === null) throw new NotProven("A proof has the index of its event, as a decimal number.");
@@ -217,25 +217,25 @@ function parseProof(data) {
 /** The envelope, payload and salt in the `extra` of a proof.
  * @param {Uint8Array} data */
 function parseExtra(data) {
-  const text = textOf(data);
-  const { envelope, payload, salt } = fieldsOf(text);
+  const text = textOf(data, "The extra of the proof");
+  const { envelope, payload, salt } = fieldsOf(text, "The extra of the proof");
   // Written again, it has to be the same text: then it has these keys alone, in this order, once, and no white space.
   const written = `{"envelope":${JSON.stringify(envelope)},"payload":${JSON.stringify(payload)},"salt":${JSON.stringify(salt)}}`;
   if (written !== text || typeof envelope !== "string" || (payload === null) !== (salt === null)) {
     throw new NotProven("The proof has no record of an event in the form that it should have.");
   }
   return {
-    envelopeBytes: bytesOfBase64(envelope),
-    payloadBytes: payload === null ? null : bytesOfBase64(String(payload)),
-    salt: salt === null ? null : bytesOfBase64(String(salt)),
+    envelopeBytes: bytesOfBase64(envelope, "The record of the event"),
+    payloadBytes: payload === null ? null : bytesOfBase64(String(payload), "The payload"),
+    salt: salt === null ? null : bytesOfBase64(String(salt), "The salt"),
   };
 }
 
 /** The fields of an envelope. There is one way to write an envelope, so that no two readers see different fields.
  * @param {Uint8Array} data @returns {Envelope} */
 function parseEnvelope(data) {
-  const text = textOf(data);
-  const fields = fieldsOf(text);
+  const text = textOf(data, "The record of the event");
+  const fields = fieldsOf(text, "The record of the event");
   const written = ENVELOPE_KEYS.map((key) => `"${key}":${JSON.stringify(fields[key])}`).join(",");
   const areTexts = ENVELOPE_KEYS.every((key) => typeof fields[key] === "string" || (key === "causationId" && fields[key] === null) || key === "v");
   const areWhole = ENVELOPE_KEYS.every((key) => !/\p{Surrogate}/u.test(String(fields[key]))); // half of a pair is no character
@@ -253,8 +253,8 @@ function checkedPayload(payload, salt, hash) {
   if (hexOf(sha256(joined(salt, payload))) !== hash) {
     throw new NotProven("The payload is not the one that was stored: its hash is not the one in the record.");
   }
-  const text = textOf(payload);
-  fieldsOf(text);
+  const text = textOf(payload, "The payload");
+  fieldsOf(text, "The payload");
   return text;
 }
 
@@ -262,7 +262,7 @@ function checkedPayload(payload, salt, hash) {
  * @param {Uint8Array} data */
 function parseConsistency(data) {
   if (data.length > PROOF_BYTES_MAX) throw new NotProven("The consistency proof is longer than 1 MiB.");
-  const { from, to, hashes } = fieldsOf(textOf(data));
+  const { from, to, hashes } = fieldsOf(textOf(data, "The consistency proof"), "The consistency proof");
   const areSizes = [from, to].every((size) => Number.isSafeInteger(size) && Number(size) >= 0);
   if (!areSizes || !Array.isArray(hashes) || !hashes.every((hash) => typeof hash === "string")) {
     throw new NotProven("The consistency proof has the members from, to and hashes.");
@@ -274,7 +274,7 @@ function parseConsistency(data) {
  * @param {Uint8Array} data */
 function parseNote(data) {
   if (data.length > NOTE_BYTES_MAX) throw new NotProven("The note is longer than 256 KiB.");
-  const text = textOf(data);
+  const text = textOf(data, "The note");
   if (CONTROL.test(text)) throw new NotProven("The note has a control character.");
   const end = text.lastIndexOf("\n\n");
   if (end < 0 || !text.endsWith("\n")) throw new NotProven("The note has no signatures: a blank line, then a line for each.");
@@ -288,7 +288,7 @@ function parseSignatureLine(line) {
   if (!line.startsWith("— ")) throw new NotProven("A signature line begins with an em dash and a space.");
   const [name, ...encoded] = line.slice(2).split(" ");
   checkName(name);
-  const data = bytesOfBase64(encoded.join(" "));
+  const data = bytesOfBase64(encoded.join(" "), "A signature line");
   if (data.length <= KEY_ID_BYTES) throw new NotProven("A signature line has the id of its key, and a signature.");
   return { name, id: hexOf(data.subarray(0, KEY_ID_BYTES)), signature: data.subarray(KEY_ID_BYTES) };
 }
@@ -302,7 +302,7 @@ function parseCheckpoint(text) {
   if (origin === "") throw new NotProven("The origin of a checkpoint is not empty.");
   const size = numberOfText(number);
   if (size === null || size > SIZE_MAX) throw new NotProven("The size of a checkpoint is a decimal number.");
-  const root = bytesOfBase64(encoded);
+  const root = bytesOfBase64(encoded, "The root of the checkpoint");
   if (root.length !== HASH_BYTES) throw new NotProven(`The root of a checkpoint has ${HASH_BYTES} bytes.`);
   return { origin, size, root };
 }
@@ -338,7 +338,7 @@ function checkName(name) {
 /** @param {string[]} lines */
 function hashesOf(lines) {
   if (lines.length > HASHES_MAX) throw new NotProven(`A proof has at most ${HASHES_MAX} hashes.`);
-  const hashes = lines.map(bytesOfBase64);
+  const hashes = lines.map((line) => bytesOfBase64(line, "A hash of the proof"));
   if (hashes.some((hash) => hash.length !== HASH_BYTES)) throw new NotProven(`Each hash of a proof has ${HASH_BYTES} bytes.`);
   return hashes;
 }
@@ -350,37 +350,37 @@ function numberOfText(text) {
 }
 
 /** The members of a JSON object.
- * @param {string} text @returns {Record<string, unknown>} */
-function fieldsOf(text) {
+ * @param {string} text @param {string} what the subject of the sentence if it is none @returns {Record<string, unknown>} */
+function fieldsOf(text, what) {
   let value = null;
   try {
     value = JSON.parse(text);
   } catch {
     // it is no JSON
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new NotProven("The proof has a part that is no JSON object.");
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new NotProven(`${what} is no JSON object.`);
   return value;
 }
 
 /** The bytes of canonical base64.
- * @param {string} text @returns {Uint8Array} */
-function bytesOfBase64(text) {
+ * @param {string} text @param {string} what the subject of the sentence if it is none @returns {Uint8Array} */
+function bytesOfBase64(text, what) {
   let binary = null;
   try {
     binary = atob(text);
   } catch {
     // it is no base64
   }
-  if (binary === null || btoa(binary) !== text) throw new NotProven("This is not canonical base64.");
+  if (binary === null || btoa(binary) !== text) throw new NotProven(`${what} is not in canonical base64.`);
   return Uint8Array.from(binary, (character) => character.charCodeAt(0));
 }
 
-/** @param {Uint8Array} bytes @returns {string} */
-function textOf(bytes) {
+/** @param {Uint8Array} bytes @param {string} what the subject of the sentence if it is no text @returns {string} */
+function textOf(bytes, what) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    throw new NotProven("This is not valid UTF-8.");
+    throw new NotProven(`${what} is not valid UTF-8.`);
   }
 }
 

@@ -69,6 +69,13 @@ async function checks(page: Page): Promise<void> {
   await page.getByLabel("The proof", { exact: true }).setInputFiles(file("wrong", proofNamed("another payload")));
   await page.getByRole("heading", { name: "Not proven" }).waitFor();
   expect(await page.getByRole("listitem").count()).toBe(4);
+  const dropped = await page.evaluateHandle((text) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([text], "dropped"));
+    return transfer;
+  }, proofNamed("event 1 of 2"));
+  await page.dispatchEvent("h1", "drop", { dataTransfer: dropped });
+  await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
 }
 
 test("the page works from the disk, by keyboard, and narrow and dark", async () => {

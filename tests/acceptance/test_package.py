@@ -64,6 +64,7 @@ def test_the_wheel_has_the_console_and_serves_it_without_node(
         files.extractall(site)
     assert PAGE in names and any(re.search(r"console/assets/index-\S+\.js\.gz$", name) for name in names)
     assert "whence/api/static/console/licenses.txt" in names and not any("node_modules" in name for name in names)
+    assert "whence/data/whence-verify.html" in names
     environ = {"PATH": path_without_node, "HOME": str(tmp_path), "PYTHONPATH": str(site), "LANG": "C.UTF-8"}
     program = [sys.executable, "-c", "import sys, whence.cli; print(whence.__file__); sys.exit(whence.cli.main())"]
     flags = ["serve", "--port", "0", "--processes", "1", "--store", f"sqlite:///{tmp_path / 'log.db'}"]

@@ -93,7 +93,7 @@ def test_growth_and_a_server_that_lags_are_no_contradiction() -> None:
     watch = Watch([SIGNER.key])
     one = Scripted("one", note_of(3), note_of(255), note_of(255), note_of(257))
     other = Scripted("other", note_of(2), note_of(256))
-    sizes = [watch.look(log) for log in (one, other, one, one, one, other)]
+    sizes = [watch.poll(log) for log in (one, other, one, one, one, other)]
     assert [None if each is None else each.size for each in sizes] == [3, 2, 255, None, 257, 256]
 
 
@@ -110,9 +110,9 @@ def test_what_contradicts_the_log_before_is_evidence(notes: tuple[str, str], sen
     """Both notes are kept as they came."""
     watch = Watch([SIGNER.key])
     log = Scripted("one", *notes)
-    watch.look(log)
+    watch.poll(log)
     with pytest.raises(Contradiction, match=sentence) as caught:
-        watch.look(log)
+        watch.poll(log)
     evidence = caught.value.evidence
     assert {evidence.older.note, evidence.newer.note} == set(notes)
 
@@ -123,4 +123,4 @@ def test_what_is_not_signed_by_the_key_is_refused() -> None:
     unsigned = note_of(3).replace(b64(SIGNER.key.id)[:4], "AAAA")
     for note in (unsigned, note_of(3).replace("\n3\n", "\n2\n")):
         with pytest.raises(Unsound, match="A checkpoint of the server is not valid"):
-            watch.look(Scripted("one", note))
+            watch.poll(Scripted("one", note))

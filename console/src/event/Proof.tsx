@@ -114,7 +114,7 @@ export function ProofDetails({ event }: { event: LogEvent }) {
         </p>
       );
     case "refused":
-      return <p className="t2 xs">{known.why} Save the proof, and show it to whoever relies on this log.</p>;
+      return <p className="t2 xs">{known.why} Save the proof, and show it to those who rely on this log.</p>;
     case "changed":
       return <ChangedKey event={event} pinned={known.pinned} offered={known.offered} />;
     default:

@@ -1,7 +1,7 @@
 """The verifier as a page, one file that needs nothing else: `verifier/` has its source. It is the same for everyone.
 
-A copy from the server that is to be checked proves little, since its operator can change it. The page is here so that a
-reader can see what it is, and save a copy from a server that he trusts, or take it from the package.
+A copy from the server that is to be checked proves little, since its operator can change it. It is served so that
+readers find it, and can save it from a server that they trust.
 """
 
 import re

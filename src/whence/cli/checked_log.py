@@ -7,10 +7,11 @@ from typing import NamedTuple
 import msgspec
 
 from whence.checkpoints import Checkpoint, verify_checkpoint
-from whence.client import ApiRequest, Whence, parse_body
+from whence.client import ApiRequest, Whence, error_of, parse_body
 from whence.errors import Invalid, Unsound
 from whence.merkle_proofs import is_consistent
 from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, parse_verifier_key
+from whence.tiles import Tile
 from whence.wire.seals import ConsistencyBody, LogKeysBody
 
 __all__ = ["CheckedLog", "Contradiction", "Evidence", "Seen", "Watch", "given_key", "verified"]
@@ -43,6 +44,13 @@ class CheckedLog:
     def note(self) -> str:
         """The newest checkpoint as it came. Raises NotSealedYet before the first."""
         return self._whence.checkpoint()
+
+    def tile(self, tile: Tile) -> bytes:
+        """The hashes of a tile, as they came."""
+        answer = self._whence.send(ApiRequest(method="GET", path=f"/api/v1/log/tile/{tile.path}"))
+        if answer.status >= 400:
+            raise error_of(answer)
+        return answer.body
 
     def consistency(self, older: int, newer: int) -> list[bytes]:
         """The hashes with which the server shows that the log of `newer` events extends that of `older`; none if its
@@ -113,7 +121,7 @@ class Watch:
         self._largest: Seen | None = None
         self._last: dict[str, int] = {}
 
-    def look(self, log: CheckedLog) -> Checkpoint | None:
+    def poll(self, log: CheckedLog) -> Checkpoint | None:
         """The checkpoint of a log if it is a new one. Raises Contradiction if it does not fit those that were seen, and
         Unsound if it is not signed."""
         note = log.note()

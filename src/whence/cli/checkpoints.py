@@ -1,8 +1,6 @@
 """The commands `checkpoint` and `proof`: what makes a log checkable elsewhere."""
 
 import itertools
-import os
-import secrets
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,6 +16,7 @@ from whence.checkpoints import Checkpoint
 from whence.cli.checked_log import CheckedLog, Contradiction, Watch, given_key, verified
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
+from whence.cli.replaced_files import replace_file
 from whence.cli.terminal import out, printable, say
 from whence.client import ApiRequest, Unreachable, parse_body
 from whence.counting import counted
@@ -57,7 +56,7 @@ def save(
         if file.exists():
             old = verified(file.read_bytes(), keys, "The saved checkpoint")
             _refuse_inconsistent(log, old, new)
-    _put(file, note)
+    replace_file(file, note.encode())
     say(f"Saved: {printable(new.origin)} with {counted(new.size, 'event')}.")
     if old is not None and old.origin != new.origin:
         say("The log has another key since the saved checkpoint. It extends that one, so nothing in it was changed.")
@@ -69,8 +68,8 @@ def watch(
     *urls: Annotated[
         str, Parameter(name="URL", help="Servers that should have the same log. Default: the one of the profile.")
     ],
-    every: Annotated[float, Parameter(help="Seconds from one look to the next. Default: 60.")] = 60,
-    times: Annotated[int | None, Parameter(help="End after so many looks. Default: go on until interrupted.")] = None,
+    every: Annotated[float, Parameter(help="Seconds between two polls. Default: 60.")] = 60,
+    times: Annotated[int | None, Parameter(help="End after so many polls. Default: go on until interrupted.")] = None,
     key: Annotated[
         str | None, Parameter(help="The key of the log, from where you keep it. Default: those that the server names.")
     ] = None,
@@ -97,9 +96,9 @@ def watch(
         if not keys:
             raise NotSealedYet("The log has no checkpoint yet: it is empty or new, or its server does not seal.")
         try:
-            _look_again(Watch(keys), logs, every, times)
+            _poll(Watch(keys), logs, every, times)
         except Contradiction as found:
-            _put(evidence, msgspec.json.format(msgspec.json.encode(found.evidence)).decode() + "\n")
+            replace_file(evidence, msgspec.json.format(msgspec.json.encode(found.evidence)) + b"\n")
             say(f"Both checkpoints are in {printable(str(evidence))}. Keep the file, and show it to others.")
             raise
     return 0
@@ -171,8 +170,8 @@ def proof(
     say(f"Saved. Check it with: whence verify --proof {printable(str(output))} --key KEY")
 
 
-def _look_again(watch: Watch, logs: Sequence[CheckedLog], every_s: float, times: int | None) -> None:
-    """Look at each log at once and then every so many seconds, and print what is new. Raises Contradiction."""
+def _poll(watch: Watch, logs: Sequence[CheckedLog], every_s: float, times: int | None) -> None:
+    """Poll each log at once and then every so many seconds, and print what is new. Raises Contradiction."""
     for number in itertools.count():
         if number == times:
             return
@@ -180,20 +179,13 @@ def _look_again(watch: Watch, logs: Sequence[CheckedLog], every_s: float, times:
             time.sleep(every_s)
         for log in logs:
             try:
-                new = watch.look(log)
+                new = watch.poll(log)
             except (Unreachable, RetryLater, NotFound) as error:
                 say(printable(f"{log.name} {error} It is asked again.".strip()))
                 continue
             if new is not None:
                 now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 out(printable(f"{now} {new.origin} {counted(new.size, 'event')} {log.name}".rstrip()))
-
-
-def _put(file: Path, text: str) -> None:
-    """Write a file as a whole, or not at all."""
-    partial = file.with_name(f"{file.name}.{secrets.token_hex(4)}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
 
 
 def _refuse_inconsistent(log: CheckedLog, old: Checkpoint, new: Checkpoint) -> None:

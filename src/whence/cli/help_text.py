@@ -101,6 +101,8 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "checkpoint show": ("whence checkpoint show",),
     "checkpoint new-epoch": ("whence checkpoint new-epoch rotated",),
     "checkpoint key": ("whence checkpoint key > acme.key",),
+    "log": ("whence log tiles acme",),
+    "log tiles": ("whence log tiles acme", 'whence log tiles acme --key "$(cat acme.key)"'),
     "proof": ("whence proof @5539 -o event.proof",),
     "retention": ("whence retention show", "whence retention set 365d"),
     "retention show": ("whence retention show",),
