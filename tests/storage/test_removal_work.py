@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.contract.faults import KINDS, Limits
-from tests.contract.made import DAY, NOON, TENANT, new, stored, uuid
+from tests.contract.made import DAY, HOUR, NOON, TENANT, new, stored, uuid
 from tests.unit.mutants import catches, replaced
 from whence import legal_holds, removal, removal_parts
 from whence.announcements import announced_ranges
@@ -496,22 +496,33 @@ async def test_a_preview_says_what_a_run_does(store: Any) -> None:
 
 
 async def test_the_schedule_asks_for_what_is_due(store: Any) -> None:
-    """By the tenant's own policy, else by the server's; not twice, and not where nothing is old enough."""
+    """By the tenant's own policy, else by the server's; at most once a day, and not where nothing is old enough."""
     await filled(store)
-    schedule = RetentionSchedule(store, AGED, later)
+    clock = [later()]
+    schedule = RetentionSchedule(store, AGED, lambda: clock[0])
     await schedule.request_all()
     await schedule.request_all()
     [(request_id, request)] = await list_requests(store, TENANT)
     assert (request.kind, request.by, request.policy) == ("retention", ("system", "whence"), AGED)
     await done(store, request_id)
-    await schedule.request_all()  # because of the announcement, which stays: this run finds nothing, and is forgotten
-    [(run_id, _), _] = await list_requests(store, TENANT)
-    await RemovalWork(store, seals=False, clock=later).finish(TENANT, run_id)
-    assert [id_ for id_, _ in await list_requests(store, TENANT)] == [request_id]
-    await put_policy(store, TENANT, Policy())
-    assert await policy_of(store, TENANT, AGED) == (Policy(), "tenant")
+    await stored(store, new(50, occurred_at=later()))
+    clock[0] += 22 * HOUR
     await schedule.request_all()
     assert len(await list_requests(store, TENANT)) == 1
+    clock[0] += 2 * HOUR
+    await schedule.request_all()
+    [(second_id, _), _] = await list_requests(store, TENANT)
+    assert (await done(store, second_id)).events == 1
+    clock[0] += DAY
+    await schedule.request_all()  # because of the announcement, which stays: this run finds nothing, and is forgotten
+    [(third_id, _), _, _] = await list_requests(store, TENANT)
+    await RemovalWork(store, seals=False, clock=later).finish(TENANT, third_id)
+    assert [id_ for id_, _ in await list_requests(store, TENANT)] == [second_id, request_id]
+    await put_policy(store, TENANT, Policy())
+    assert await policy_of(store, TENANT, AGED) == (Policy(), "tenant")
+    clock[0] += DAY
+    await schedule.request_all()
+    assert len(await list_requests(store, TENANT)) == 2
 
 
 async def test_requests_are_finished_one_after_the_other(store: Any) -> None:
