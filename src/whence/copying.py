@@ -15,7 +15,7 @@ from contextlib import aclosing
 import msgspec
 
 from whence.errors import StoreRefused, Unsound
-from whence.events import ActorStat, Counts, Event, Query, Viewer
+from whence.events import ActorStat, Counts, Event, PageRequest, Query, Viewer
 from whence.merkle import CompactRange
 from whence.permissions import OPERATORS_TENANT, ApiKey
 from whence.storage import HashedEvent, Head, Store
@@ -47,6 +47,8 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
     """
     step = progress or (lambda _events: None)
     heads = {tenant: await source.head(tenant) for tenant in await source.tenants()}
+    for tenant, head in heads.items():
+        await _refuse_removed(source, tenant, head)
     before = {tenant: await _copied_before(source, target, tenant, head) for tenant, head in heads.items()}
     for tenant, head in heads.items():
         async with aclosing(_parts(source, tenant, before[tenant], head.size)) as parts:
@@ -62,6 +64,18 @@ async def copy_log(source: Store, target: Store, progress: Progress | None = Non
         await _copy_key(target, key)
     logs = sum(head.size > 0 for head in heads.values())
     return Copied(logs, sum(head.size for head in heads.values()), sum(before.values()), len(keys))
+
+
+async def _refuse_removed(source: Store, tenant: str, head: Head) -> None:
+    """Raise StoreRefused for a log from which events were removed, since a copy has each event or none."""
+    if head.retained_from == 1:
+        return
+    page = await source.list_events(Viewer(tenant), Query(), PageRequest(limit=1, as_of=head.size))
+    if page.total < head.size:
+        raise StoreRefused(
+            f"Events of {tenant} were removed from the source, and such a log cannot be copied. Move a SQLite file by "
+            "'whence backup' and 'whence restore', and a PostgreSQL database by its own tools. Nothing was copied."
+        )
 
 
 async def _parts(store: Store, tenant: str, after: int, until: int) -> AsyncGenerator[list[HashedEvent], None]:

@@ -10,6 +10,8 @@ from whence.errors import StoreRefused
 from whence.storage.sqlite import backup
 from whence.storage.sqlite.verify import verify
 
+pytestmark = pytest.mark.usefixtures("made_by_hand")
+
 STORES = sorted((Path(__file__).parents[1] / "data" / "stores").glob("*/sqlite.db.gz"))
 
 

@@ -4,7 +4,7 @@ Every server is in this state just after a log began to grow. A generic plan the
 table as cheap, and the cost of an append grows with the log.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -12,11 +12,12 @@ import pytest
 
 from tests.contract.faults import by_statements
 from tests.contract.made import HOUR, NOON, add, new, uuid
-from tests.databases import execute, fresh_database
+from tests.databases import copied_database, execute, fresh_database
 from whence import rollups
 from whence.storage import create_store
-from whence.storage.postgres import append
+from whence.storage.postgres import append, purge, removals
 from whence.storage.postgres.append_function import AppendCall
+from whence.storage.removals import REMOVED_AT_ONCE, Purge
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +80,12 @@ async def store(grown: str) -> AsyncIterator[Any]:
 
 
 async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
-    """The number of rows that an append reads from each table, except the system catalogue."""
+    """The number of rows that an append reads from each table."""
+    return await _rows_read_by(store, lambda: add(store, *events))
+
+
+async def _rows_read_by(store: Any, write: Callable[[], Awaitable[Any]]) -> dict[str, int]:
+    """The number of rows that a write reads from each table, except the system catalogue."""
     read: dict[str, int] = {}
     real = store._writing.run
 
@@ -94,7 +100,7 @@ async def _rows_read(store: Any, *events: Any) -> dict[str, int]:
 
     store._writing.run = run
     try:
-        await add(store, *events)
+        await write()
     finally:
         store._writing.run = real
     return read
@@ -150,3 +156,44 @@ async def test_mutant_a_join_is_caught(block: str, store: Any, monkeypatch: pyte
     number = EVENTS + 2 + sorted(JOINED).index(block)
     read = await _rows_read(store, _own(number, correlation_id=None, causation_id=uuid(8)))
     assert max(read.values()) > READ_MAX
+
+
+NAMES_READ_MAX = 4 * REMOVED_AT_ONCE
+PURGED_READ_MAX = 30 * REMOVED_AT_ONCE
+"""Rows of one table of names, and of any table, that a batch of a purge may read: an event is in buckets of every
+level, and each row is looked up, and then taken, twice."""
+
+
+@pytest.fixture
+async def purged(grown: str) -> AsyncIterator[Any]:
+    """A store of a copy of that log."""
+    url = await copied_database(grown)
+    await execute(url, *[f"ALTER TABLE whence.{table} SET (autovacuum_enabled = false)" for table in ("event", "flow")])
+    opened = create_store(url)
+    yield opened
+    await opened.close()
+
+
+async def _purge(store: Any) -> dict[str, int]:
+    async def batch() -> None:
+        assert await store.removals.purge("acme", Purge(1, 1 + REMOVED_AT_ONCE), []) == REMOVED_AT_ONCE
+
+    return await _rows_read_by(store, batch)
+
+
+async def test_a_batch_of_a_purge_costs_no_more_in_a_long_log(purged: Any) -> None:
+    """It reads some rows of each table for each of its events."""
+    read = await _purge(purged)
+    assert {"actor", "event", "flow", "resource", "rollup_actor"} <= read.keys()
+    assert {table: rows for table, rows in read.items() if rows > PURGED_READ_MAX} == {}
+    assert max(read["actor"], read["flow"], read["resource"]) <= NAMES_READ_MAX
+
+
+async def test_mutant_a_row_of_a_purge_found_by_a_join_is_caught(purged: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same update as a join, planned like any other, reads the whole table for each row."""
+    joined = """UPDATE resource t SET events = t.events - gone.events
+      FROM unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
+     WHERE t.tenant_no = $1 AND t.resource = gone.resource AND t.events > gone.events"""
+    monkeypatch.setattr(purge, "_SQL", {**purge._SQL, "take_from_resource": joined})
+    monkeypatch.setattr(removals, "_SQL", {**removals._SQL, "plan_by_key": "SELECT 1"})
+    assert (await _purge(purged))["resource"] > NAMES_READ_MAX

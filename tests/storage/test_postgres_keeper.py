@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from tests.contract.made import add, new, page
-from tests.databases import execute, fetch, fresh_database, server_url
+from tests.databases import copied_database, execute, fetch, fresh_database, server_url
 from tests.storage.statements import listen
 from tests.storage.test_postgres_row_security import ACME, as_login
 from tests.storage.test_postgres_schema import refusal
@@ -45,9 +45,9 @@ FORBIDDEN = (
 """What even a removal may not do."""
 
 
-@pytest.fixture
-async def url(anyio_backend: str) -> str:
-    """A database in which two tenants have events."""
+@pytest.fixture(scope="module")
+async def unchanged(anyio_backend: str) -> str:
+    """A database in which two tenants have events, for tests that roll everything back."""
     made = await fresh_database()
     store = create_store(made)
     await add(store, new(1), tenant="acme")
@@ -57,11 +57,17 @@ async def url(anyio_backend: str) -> str:
 
 
 @pytest.fixture
-async def connection(url: str) -> AsyncIterator[Any]:
+async def connection(unchanged: str) -> AsyncIterator[Any]:
     """A connection of a superuser, who is not subject to row-level security."""
-    made = await asyncpg.connect(url)
+    made = await asyncpg.connect(unchanged)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def url(unchanged: str) -> str:
+    """A copy of it."""
+    return await copied_database(unchanged)
 
 
 async def _status(connection: Any, role: str, tenant_no: int, statement: str) -> str:
@@ -86,6 +92,22 @@ async def test_only_a_removal_may_remove(connection: Any, statement: str) -> Non
     assert await _status(connection, "whence_keeper", ACME, statement) == f"{verb} 1"
     assert await _status(connection, "whence_keeper", 0, statement) == f"{verb} 0"
     assert await _status(connection, "whence_keeper", ACME, f"{statement} WHERE tenant_no = {OTHER}") == f"{verb} 0"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "transition (tenant_no, level, bucket, up_to, counts) VALUES ({}, 0, 0, 1, '')",
+        "removed_transition (tenant_no, level, bucket, up_to, counts) VALUES ({}, 0, 0, 1, '')",
+        "actor_total (tenant_no, level, bucket, up_to, counts) VALUES ({}, 0, 0, 1, '')",
+        "tile (tenant_no, level, number, hashes) VALUES ({}, 0, 0, '')",
+    ],
+)
+async def test_what_a_removal_adds_is_its_own_tenants(connection: Any, row: str) -> None:
+    """Packed counts and leaves, which only a removal writes for what is gone."""
+    assert await _status(connection, "whence_keeper", ACME, f"INSERT INTO {row.format(ACME)}") == "INSERT 0 1"
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level security"):
+        await _status(connection, "whence_keeper", ACME, f"INSERT INTO {row.format(OTHER)}")
 
 
 @pytest.mark.parametrize("statement", FORBIDDEN)

@@ -36,7 +36,7 @@ from whence.storage.sqlite import connection as sqlite_connection
 from whence.storage.sqlite.backend import path_of
 from whence.wire.query import parse_read
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("made_by_hand")]
 
 STORES = Path(__file__).parents[1] / "data" / "stores"
 FIXTURES = sorted(STORES.glob("*/sqlite.json.gz")) + sorted(STORES.glob("*/postgres.json.gz"))

@@ -111,7 +111,8 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with what its leaf in the tree was made of.
 
     `salt` is None once the payload is erased; `payload_hash` is SHA-256(salt || payload), in either case.
-    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`.
+    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`. `by_leaf_only`: the id
+    of the event's actor was replaced, so the event no longer matches its leaf.
     """
 
     event: Event
@@ -119,6 +120,7 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     salt: bytes | None
     payload_hash: bytes
     envelope_version: int
+    by_leaf_only: bool = False
 
 
 class Store(Protocol):

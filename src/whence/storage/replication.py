@@ -5,7 +5,7 @@ Nothing is taken on trust: each event has to match its leaf, and to come next in
 
 from collections.abc import Sequence
 
-from whence.errors import StoreRefused, Unsound
+from whence.errors import NotFound, StoreRefused, Unsound
 from whence.events import Event
 from whence.integrity import ENVELOPES, envelope_of, hash_payload, leaf_of
 from whence.storage.base import HashedEvent
@@ -16,19 +16,26 @@ from whence.storage.sequencing import Batch, HeadDraft, TenantLog, add_event
 __all__ = ["evidence_from", "hashed_event_from", "refuse_unsound", "sequence_exactly"]
 
 
-def hashed_event_from(event: Event, hashes: HashRow) -> HashedEvent:
-    """A stored event with its hashes. Raises Unsound when it has neither a payload nor the hash of one."""
+def hashed_event_from(event: Event, hashes: HashRow, actor_erased_at: int | None) -> HashedEvent:
+    """A stored event with its hashes. `actor_erased_at` is when the id of its actor was replaced. Raises Unsound when
+    it has neither a payload nor the hash of one."""
     payload_hash = hashes.payload_hash
     if hashes.salt is not None and event.payload is not None:
         payload_hash = hash_payload(hashes.salt, event.payload)
     if payload_hash is None:
         raise _unsound(event)
-    return HashedEvent(event, hashes.leaf, hashes.salt, payload_hash, hashes.envelope_version)
+    by_leaf_only = actor_erased_at is not None
+    return HashedEvent(event, hashes.leaf, hashes.salt, payload_hash, hashes.envelope_version, by_leaf_only)
 
 
 def refuse_unsound(hashed: HashedEvent) -> None:
-    """Raise Unsound unless the event matches its leaf."""
+    """Raise Unsound unless the event matches its leaf, and StoreRefused when that can no longer be told."""
     event, version = hashed.event, hashed.envelope_version
+    if hashed.by_leaf_only:
+        raise StoreRefused(
+            f"{event.tenant_id}, position {event.position}: the id of the event's actor was replaced, so the event can "
+            "be checked by its own store alone. Use 'whence backup' to move this log."
+        )
     if version not in ENVELOPES:
         raise Unsound(
             f"{event.tenant_id}, position {event.position}: the event was hashed with version {version} of the "
@@ -39,7 +46,10 @@ def refuse_unsound(hashed: HashedEvent) -> None:
 
 
 def evidence_from(hashed: HashedEvent) -> Evidence:
-    """What the leaf of an event is made of. Raises Unsound unless the event matches its leaf."""
+    """What the leaf of an event is made of. Raises Unsound unless the event matches its leaf, and NotFound when the id
+    of its actor was replaced."""
+    if hashed.by_leaf_only:
+        raise NotFound("The id of the event's actor was replaced, so what its leaf was made of is no longer stored.")
     refuse_unsound(hashed)
     envelope = envelope_of(hashed.event, hashed.payload_hash, hashed.envelope_version)
     payload = None if hashed.salt is None else hashed.event.payload

@@ -24,11 +24,13 @@ from tests.data.stores.recorded import VOCABULARY, Question, answer_to
 from tests.databases import empty_database, execute
 from whence import rollups
 from whence.events import NewEvent
+from whence.merkle_proofs import LeafRange
 from whence.permissions import new_api_key, new_session_secret, session_hash
 from whence.storage import Session, Store, Write, create_store, migrate_store, sequencing, verify_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.migrations import load_migrations
 from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow
+from whence.tiles import TILE_WIDTH, tree_hash
 from whence.wire.event import IngestContext, parse_batch
 
 TENANT = "acme"
@@ -82,7 +84,8 @@ async def _seal(store: Store) -> None:
     await store.seals.record_signed(origin.name, Signed(2, bytes(32)))
     for after, size in ((0, 1), (1, 2)):
         await store.seals.put_checkpoint(TENANT, SealedCheckpoint(1, size, bytes(32), YEAR_2020, "a note\n"), after)
-    await store.seals.put_tiles(TENANT, [TileRow(1, 0, bytes(32))])
+    leaves = await store.seals.read_leaves(TENANT, LeafRange(0, TILE_WIDTH))
+    await store.seals.put_tiles(TENANT, [TileRow(1, 0, tree_hash(leaves))])
 
 
 async def followed(store: Store) -> list[Any]:
@@ -275,7 +278,7 @@ _MEASURE_SQLITE = """
 UPDATE tenant SET payload_bytes =
        (SELECT coalesce(sum(length(payload)), 0) FROM event e WHERE e.tenant_no = tenant.tenant_no)
 """
-"""No release erases a payload yet, but each has to keep one that was."""
+"""Erased by hand, as in the fixtures of releases that could not erase a payload and had to keep one that was."""
 
 
 def _dumped(url: str) -> str:
@@ -288,9 +291,9 @@ def _dumped(url: str) -> str:
 
 
 async def _refuse_unsound(url: str) -> None:
-    report = await verify_store(url)
-    if not report.sound:
-        raise SystemExit(f"{report.findings}")
+    findings = [each for each in (await verify_store(url)).findings if "that it was erased" not in each.what]
+    if findings:  # of others than the payloads that are erased here without an event that says so
+        raise SystemExit(f"{findings}")
 
 
 def keep(path: Path, data: bytes) -> None:

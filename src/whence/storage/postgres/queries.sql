@@ -99,10 +99,10 @@ SELECT NULL, NULL, correlation_id FROM flow WHERE tenant_no = $1 AND correlation
 -- name: add_event
 -- The columns are those of EVENT_COLUMNS in rows.py. payload_hash is null until the payload is erased.
 INSERT INTO event (tenant_no, position, id, occurred_at, recorded_at, kind, actor, flow, resource, causation_id, cause_id,
-                   leaf, salt, payload_hash, payload, envelope_version)
+                   leaf, salt, payload_hash, payload, envelope_version, erased_at)
 SELECT $1, * FROM unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::bigint[],
                          $9::bigint[], $10::text[], $11::uuid[], $12::bytea[], $13::bytea[], $14::bytea[], $15::bytea[],
-                         $16::smallint[])
+                         $16::smallint[], $17::bigint[])
 RETURNING tenant_no
 
 -- name: append_events

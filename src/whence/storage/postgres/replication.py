@@ -29,7 +29,10 @@ async def read_part(connection: Connection, tenant: Tenant, after: int, limit: i
     hashes, full = await part_rows(connection, tenant.number, after, limit)
     if [row.number for row in full] != [row.number for row in hashes]:
         raise Unsound(f"{tenant.name}, after position {after}: events or their names are missing.")
-    return [hashed_event_from(event_from(tenant.name, event), leaf) for event, leaf in zip(full, hashes, strict=True)]
+    return [
+        hashed_event_from(event_from(tenant.name, event), leaf, event.actor_erased_at)
+        for event, leaf in zip(full, hashes, strict=True)
+    ]
 
 
 async def part_rows(

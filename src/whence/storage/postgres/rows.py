@@ -27,6 +27,7 @@ EVENT_COLUMNS = (
     "payload_hash",
     "payload",
     "envelope_version",
+    "erased_at",
 )
 """The columns of an event, without the tenant's number, in the order of `event_values` and of `add_event`."""
 
@@ -104,6 +105,7 @@ def event_values(batch: Batch, hashed: Sequence[HashedEvent]) -> list[tuple[Any,
             each.payload_hash if each.salt is None else None,  # kept only once the payload is erased
             event.payload,
             each.envelope_version,
+            event.erased_at,
         )
         for event, (_, kind, actor), each in zip(batch.events, batch.occurrences, hashed, strict=True)
     ]

@@ -8,7 +8,7 @@ import apsw
 from whence.errors import Unsound
 from whence.storage.base import READ_BYTES, HashedEvent
 from whence.storage.replication import hashed_event_from, sequence_exactly
-from whence.storage.rows import HashRow
+from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sequencing import Batch
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import Appender, SQLiteTenantLog, head_draft, insert
@@ -41,7 +41,7 @@ def read_part(connection: apsw.Connection, tenant: str, after: int, limit: int) 
         if found is None or found[0] != hashes.number:
             raise Unsound(f"{tenant}, position {after + len(part) + 1}: the event or its names are missing.")
         event = event_from(tenant, found)
-        part.append(hashed_event_from(event, hashes))
+        part.append(hashed_event_from(event, hashes, FullEventRow(*found).actor_erased_at))
         size += len(event.payload or b"")
     return part
 

@@ -50,6 +50,7 @@ EVENT_COLUMNS = (
     "payload_hash",
     "payload",
     "envelope_version",
+    "erased_at",
 )
 """The columns of an event, in the order in which `event_values` gives them and `add_event` takes them."""
 
@@ -151,6 +152,7 @@ def event_values(tenant_no: int, batch: Batch, hashed: Sequence[HashedEvent]) ->
             each.payload_hash if each.salt is None else None,  # kept only once the payload is erased
             event.payload,
             each.envelope_version,
+            event.erased_at,
         )
         for event, (_, kind, actor), each in zip(batch.events, batch.occurrences, hashed, strict=True)
     ]
