@@ -12,6 +12,7 @@ import pytest
 from tests.databases import fresh_database
 from whence.storage.followers import Attempt, Definition, Delivery, Place
 from whence.storage.postgres import rows as postgres_rows
+from whence.storage.purging import PurgeRow
 from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite import rows as sqlite_rows
@@ -22,8 +23,8 @@ POSTGRES = dict(load_blocks("whence.storage.postgres"))
 
 
 OF_KIND = {"event_type", "actor_type", "resource_type", "outcome"}
-PAGE_EVENT = ["number", "id", "kind", *[name for name in FullEventRow._fields[2:] if name not in OF_KIND]]
-"""A row of PostgreSQL's pages: the kind stands for its four words."""
+PAGE_EVENT = ["number", "id", "kind", *[name for name in FullEventRow._fields[2:-1] if name not in OF_KIND]]
+"""A row of PostgreSQL's pages: the kind stands for its four words, and no page asks whether an actor was replaced."""
 
 
 FOLLOWERS: dict[str, tuple[str, ...]] = {
@@ -57,6 +58,7 @@ def faults_of_sqlite(folder: Path, blocks: Mapping[str, str]) -> list[str]:
     }
     for block, row in (("full_event", FullEventRow), ("hashes", HashRow), ("log_part", HashRow)):
         expected[block] = (renamed(described(connection, blocks[block]), {"key": "number"}), [*row._fields])
+    expected["purge_rows"] = (described(connection, blocks["purge_rows"]), [*PurgeRow._fields])
     for block, fields in FOLLOWERS.items():
         expected[block] = (described(connection, blocks[block]), [*fields])
     expected["head"] = (described(connection, blocks["head"]), [*sqlite_rows.SQLiteHeadRow.__struct_fields__])
@@ -97,7 +99,8 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
         "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS}),
         "add_event": ([*inserted(blocks["add_event"])], ["tenant_no", *postgres_rows.EVENT_COLUMNS]),
         "full_event": (await columns("full_event"), [*FullEventRow._fields]),
-        "one_event": (await columns("one_event"), [*FullEventRow._fields]),
+        "one_event": (await columns("one_event"), [*FullEventRow._fields[:-1]]),
+        "purge_rows": (await columns("purge_rows"), ["number", *PurgeRow._fields[1:]]),
         "page_event": (await columns("page_event"), PAGE_EVENT),
         "hashes": (await columns("hashes"), [*HashRow._fields]),
         "log_part": (await columns("log_part"), [*HashRow._fields]),

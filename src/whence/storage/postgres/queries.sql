@@ -180,7 +180,8 @@ SELECT asked.level, asked.bucket
 -- name: full_event
 -- The caller adds the condition.
 SELECT e.position, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id,
-       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
+       e.causation_id, k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at,
+       a.erased_at AS actor_erased_at
   FROM event e
   JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
   JOIN actor a ON a.tenant_no = e.tenant_no AND a.actor = e.actor
@@ -939,7 +940,8 @@ UPDATE actor SET actor_id = $3, erased_at = $4 WHERE tenant_no = $1 AND actor = 
 SELECT coalesce(sum(events), 0)::bigint FROM rollup_actor WHERE tenant_no = $1 AND level = 0 AND bucket = 0 AND actor = $2
 
 -- name: purge_rows
-SELECT position, id, occurred_at, recorded_at, kind, actor, flow, resource, cause_id, coalesce(octet_length(payload), 0)
+SELECT position, id, occurred_at, recorded_at, kind, actor, flow, resource, cause_id AS cause,
+       coalesce(octet_length(payload), 0) AS payload_bytes
   FROM event
  WHERE tenant_no = $1 AND position >= $2 AND position < $3
  ORDER BY position

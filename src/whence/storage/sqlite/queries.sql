@@ -128,7 +128,8 @@ SELECT divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
 -- name: full_event
 -- The caller adds the condition: one id, one key, or the keys of a page.
 SELECT e.key, e.id, k.event_type, k.actor_type, a.actor_id, k.resource_type, r.resource_id, f.correlation_id, e.cause,
-       k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at, a.erased_at
+       k.outcome, e.occurred_at, e.recorded_at, e.payload, e.erased_at,
+       a.erased_at AS actor_erased_at
   FROM event e
  CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
  CROSS JOIN actor a ON a.key = (e.tenant_no << 40 | e.actor)
@@ -500,8 +501,8 @@ UPDATE attempt SET answer = x'' WHERE tenant_no = ? AND webhook_id = ? AND posit
 
 -- name: purge_rows
 -- The columns are those of PurgeRow. A cause that is a text names no event.
-SELECT key & 0xFFFFFFFFFF, id, occurred_at, recorded_at, kind, actor, flow, resource,
-       CASE typeof(cause) WHEN 'blob' THEN cause END, coalesce(length(payload), 0)
+SELECT key & 0xFFFFFFFFFF AS position, id, occurred_at, recorded_at, kind, actor, flow, resource,
+       CASE typeof(cause) WHEN 'blob' THEN cause END AS cause, coalesce(length(payload), 0) AS payload_bytes
   FROM event WHERE key >= ? AND key < ? ORDER BY key
 
 -- name: folded_causes
