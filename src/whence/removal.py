@@ -35,7 +35,14 @@ from whence.retention import (
 )
 from whence.storage.base import Store, Write
 from whence.storage.followers import DEFINITIONS_MAX, Definition
-from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, RETENTION_APPLIED, HoldsChanged, Purge
+from whence.storage.removals import (
+    LASTING_TYPES,
+    PAYLOAD_ERASED,
+    REMOVED_AT_ONCE,
+    RETENTION_APPLIED,
+    HoldsChanged,
+    Purge,
+)
 
 __all__ = ["DONE", "KIND", "RemovalWork", "list_requests", "request_of"]
 
@@ -153,18 +160,19 @@ class _Run:
                 next_after=part.next_after,
                 next_held=part.held,
             )
-            await self._announce(part)
-            return part
+            return await self._announce(part)
         return None
 
     async def _part_of_announcement(self) -> Part | None:
-        """The part that was begun, if its announcement is in the log."""
+        """The part that was begun, if its announcement is in the log. Raises Conflict if another event has its id."""
         request = self._request
         event = await self._store.get_event(
             Viewer(self._tenant), announcement_id(self._tenant, self._definition.id, request.part)
         )
-        if event is None or event.payload is None:
+        if event is None:
             return None
+        if event.event_type not in LASTING_TYPES or event.payload is None:
+            raise Conflict
         ranges = announced_ranges(event.payload)
         return Part(
             event_type=event.event_type,
@@ -174,18 +182,20 @@ class _Run:
             next_after=request.next_after,
         )
 
-    async def _announce(self, part: Part) -> None:
-        """Store the event that announces a part."""
+    async def _announce(self, part: Part) -> Part:
+        """Store the event that announces a part. Returns the part that is announced: another one, if another process
+        was faster."""
         newest = await self._store.seals.list_checkpoints(self._tenant, None, 1)
         note = newest[0].note if newest else None
         event = announcement(
             self._tenant, self._definition.id, self._request, part.event_type, part.ranges, note, self._clock()
         )
         [result] = await self._store.append(self._tenant, [Write(events=(event,))])
-        for error in [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]:
-            # A conflict is the same part, which was announced at another time.
-            if error is not None and not isinstance(error, Conflict):
-                raise error
+        [error] = [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]
+        announced = await self._part_of_announcement() if isinstance(error, Conflict) else part
+        if error is not None and (announced is None or not isinstance(error, Conflict)):
+            raise error
+        return announced or part
 
     async def _cover_announcement(self) -> None:
         """Wait until a signed checkpoint covers the announcement; where nothing is sealed, note that."""
@@ -304,7 +314,8 @@ class _Run:
 
     async def _clean(self) -> None:
         """Have the store overwrite what it still has of what was removed."""
-        await self._wait(self._store.removals.scrub, _FOR_READERS)
+        if self._request.part:
+            await self._wait(self._store.removals.scrub, _FOR_READERS)
 
     async def _close(self) -> None:
         """Move the request to those that are done, and forget the oldest of these if they are too many. A scheduled run

@@ -10,7 +10,7 @@ import structlog
 
 from whence.errors import Busy, Throttled, WhenceError
 from whence.followers import LEASE_S
-from whence.removal import KIND, request_of
+from whence.removal import DONE, KIND, request_of
 from whence.removal_parts import erased_to, last_expired
 from whence.retention import EVENT_LOG_ACTOR, FOR_EVER, Policy, RemovalRequest
 from whence.storage.base import Store
@@ -27,6 +27,8 @@ _TRIES = 5
 _FIRST_S = 30.0
 _EVERY_S = 3_600.0
 _AGAIN_S = 60.0
+_RUNS_APART_US = 23 * 3_600_000_000
+"""Somewhat less than a day, so that the look at the same hour of the next day finds it over."""
 
 _log = structlog.get_logger("whence.removal")
 
@@ -67,8 +69,9 @@ async def request_run(
 
 
 class RetentionSchedule:
-    """Asks every hour for a run of each policy that has something to remove. Of several processes that ask at the same
-    time, the one with the lease does."""
+    """Asks for a run of each policy that has something to remove, at most once a day, so that a log gets few
+    announcements. It looks every hour. Of several processes that look at the same time, the one with the lease asks.
+    """
 
     def __init__(
         self,
@@ -101,10 +104,18 @@ class RetentionSchedule:
             policy, _ = await policy_of(self._store, tenant, self._default)
             now = self._clock()
             try:
-                if await self._is_due(tenant, policy, now):
+                if await self._is_due(tenant, policy, now) and not await self._ran_lately(tenant, now):
                     await request_run(self._store, tenant, policy, EVENT_LOG_ACTOR, "scheduled", now)
             except Throttled as error:
                 _log.warning("retention_waits", tenant=tenant, error=str(error))
+
+    async def _ran_lately(self, tenant: str, now: int) -> bool:
+        """Whether the tenant had a scheduled run that removed something within about a day."""
+        done = [request_of(each) for each in await self._store.followers.list_definitions(DONE, tenant)]
+        return any(
+            request.kind == "retention" and request.by == EVENT_LOG_ACTOR and request.created_at > now - _RUNS_APART_US
+            for request in done
+        )
 
     async def _is_due(self, tenant: str, policy: Policy, now: int) -> bool:
         """Whether a policy has something to remove, unless that is held."""

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from tests.contract.faults import KINDS, Limits
-from tests.contract.made import DAY, NOON, TENANT, new, stored, uuid
+from tests.contract.made import DAY, HOUR, NOON, TENANT, new, stored, uuid
 from tests.unit.mutants import catches, replaced
 from whence import legal_holds, removal, removal_parts
-from whence.announcements import announced_ranges
-from whence.errors import WhenceError
+from whence.announcements import announced_ranges, announcement, announcement_id
+from whence.errors import Conflict, WhenceError
 from whence.events import Event, PageRequest, Query, Viewer
 from whence.followers import Definitions
 from whence.removal import DONE, KIND, RemovalWork, list_requests, request_of
@@ -25,8 +25,9 @@ from whence.retention import Hold, Policy, RemovalRequest, TypeRule, positions_i
 from whence.retention_schedule import RetentionSchedule, policy_of, put_policy
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
+from whence.storage import Write
 from whence.storage.followers import Definition
-from whence.storage.removals import HOLD, LASTING_TYPES
+from whence.storage.removals import HOLD, LASTING_TYPES, PAYLOAD_ERASED
 from whence.wire.ids import new_uuid7
 
 pytestmark = pytest.mark.anyio
@@ -412,6 +413,39 @@ async def test_a_hold_placed_during_it_keeps_the_name(store: Any, monkeypatch: p
     assert {event.actor_id for event in await events(store)} == {"ada", "mallory"}
 
 
+async def test_another_event_in_the_place_of_an_announcement_stops_the_removal(store: Any) -> None:
+    """Nothing is removed that no event of the right type announces."""
+    await filled(store)
+    request_id = await asked(store, query=MALLORY)
+    await stored(store, msgspec.structs.replace(new(7), id=announcement_id(TENANT, request_id, 1)))
+    for _ in range(2):
+        with pytest.raises(Conflict):
+            await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
+    assert await with_payload(store) == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_a_part_that_another_process_announced_is_removed_as_announced(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not as this process would have: what it found may differ by then."""
+    await filled(store)
+    request_id = await asked(store, query=MALLORY)
+    append, other = store.append, []
+
+    async def slow(tenant: str, writes: Any) -> Any:
+        if not other:
+            other.append(True)
+            ranges = ((2, 2), (6, 6))
+            [(_, request)] = await list_requests(store, TENANT)
+            event = announcement(TENANT, request_id, request, PAYLOAD_ERASED, ranges, None, NOON)
+            await append(tenant, [Write((event,))])
+        return await append(tenant, writes)
+
+    monkeypatch.setattr(store, "append", slow)
+    assert (await done(store, request_id)).payloads == 2
+    assert await with_payload(store) == [1, 3, 4, 5]
+
+
 async def test_the_latest_requests_are_kept(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as a tenant may have; the oldest goes when another one is done."""
     monkeypatch.setattr(removal, "DEFINITIONS_MAX", 3)
@@ -496,22 +530,33 @@ async def test_a_preview_says_what_a_run_does(store: Any) -> None:
 
 
 async def test_the_schedule_asks_for_what_is_due(store: Any) -> None:
-    """By the tenant's own policy, else by the server's; not twice, and not where nothing is old enough."""
+    """By the tenant's own policy, else by the server's; at most once a day, and not where nothing is old enough."""
     await filled(store)
-    schedule = RetentionSchedule(store, AGED, later)
+    clock = [later()]
+    schedule = RetentionSchedule(store, AGED, lambda: clock[0])
     await schedule.request_all()
     await schedule.request_all()
     [(request_id, request)] = await list_requests(store, TENANT)
     assert (request.kind, request.by, request.policy) == ("retention", ("system", "whence"), AGED)
     await done(store, request_id)
-    await schedule.request_all()  # because of the announcement, which stays: this run finds nothing, and is forgotten
-    [(run_id, _), _] = await list_requests(store, TENANT)
-    await RemovalWork(store, seals=False, clock=later).finish(TENANT, run_id)
-    assert [id_ for id_, _ in await list_requests(store, TENANT)] == [request_id]
-    await put_policy(store, TENANT, Policy())
-    assert await policy_of(store, TENANT, AGED) == (Policy(), "tenant")
+    await stored(store, new(50, occurred_at=later()))
+    clock[0] += 22 * HOUR
     await schedule.request_all()
     assert len(await list_requests(store, TENANT)) == 1
+    clock[0] += 2 * HOUR
+    await schedule.request_all()
+    [(second_id, _), _] = await list_requests(store, TENANT)
+    assert (await done(store, second_id)).events == 1
+    clock[0] += DAY
+    await schedule.request_all()  # because of the announcement, which stays: this run finds nothing, and is forgotten
+    [(third_id, _), _, _] = await list_requests(store, TENANT)
+    await RemovalWork(store, seals=False, clock=later).finish(TENANT, third_id)
+    assert [id_ for id_, _ in await list_requests(store, TENANT)] == [second_id, request_id]
+    await put_policy(store, TENANT, Policy())
+    assert await policy_of(store, TENANT, AGED) == (Policy(), "tenant")
+    clock[0] += DAY
+    await schedule.request_all()
+    assert len(await list_requests(store, TENANT)) == 2
 
 
 async def test_requests_are_finished_one_after_the_other(store: Any) -> None:

@@ -58,7 +58,7 @@ def set_policy(
 ) -> None:
     """Set how long the tenant keeps its events. Replaces the whole policy.
 
-    The age counts from when an event was recorded. The server applies the policy every hour;
+    The age counts from when an event was recorded. The server applies the policy once a day;
     'whence retention apply' does so at once.
     """
     days = None if max_age == "forever" else _days(max_age)
