@@ -11,8 +11,10 @@ next one goes on. What an announced part consists of is read from its announceme
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -64,6 +66,29 @@ _FOR_READERS = (
 )
 
 _log = structlog.get_logger("whence.removal")
+
+
+_REMOVED_S = 0.025
+"""A batch is to keep the writer for about this long, since appends wait meanwhile."""
+
+_REMOVED_FIRST, _REMOVED_LEAST = 100, 20
+
+
+class _Pace:
+    """How many positions are removed at a time. After each batch the log has as much time for appends."""
+
+    def __init__(self) -> None:
+        self.size = _REMOVED_FIRST
+
+    @contextlib.asynccontextmanager
+    async def batch(self) -> AsyncIterator[None]:
+        """Remove in this block. Afterwards the size of the next batch is set by how long it took."""
+        began = time.monotonic()
+        yield
+        seconds = max(time.monotonic() - began, 0.001)
+        fitting = int(self.size * min(2.0, _REMOVED_S / seconds))
+        self.size = min(max(fitting, _REMOVED_LEAST), REMOVED_AT_ONCE)
+        await asyncio.sleep(min(seconds, _POLL_S))
 
 
 class _TakenOver(WhenceError):
@@ -125,6 +150,7 @@ class _Run:
     ) -> None:
         self._store, self._clock, self._waiting, self._seals = store, clock, waiting, seals
         self._definition, self._request = definition, request_of(definition)
+        self._pace = _Pace()
 
     @property
     def _tenant(self) -> str:
@@ -238,13 +264,17 @@ class _Run:
     async def _erase(self, ranges: Ranges) -> int:
         """Erase the payloads of ranges. Returns how many positions were held."""
         skipped = 0
-        for batch in _batches(positions_in(ranges)):
+        positions_left = positions_in(ranges)
+        while batch := list(islice(positions_left, self._pace.size)):
             while True:
                 holds = await holds_of(self._store, self._tenant)
                 held = await held_among(self._store, self._tenant, holds.queries, batch)
                 positions = [position for position in batch if position not in held]
                 try:
-                    await self._store.removals.erase_payloads(self._tenant, positions, self._clock(), holds.versions)
+                    async with self._pace.batch():
+                        await self._store.removals.erase_payloads(
+                            self._tenant, positions, self._clock(), holds.versions
+                        )
                     break
                 except HoldsChanged:
                     await asyncio.sleep(_POLL_S)
@@ -254,34 +284,38 @@ class _Run:
     async def _purge(self, part: Part) -> int:
         """Remove the events of ranges. Returns how many positions were held."""
         skipped = 0
-        for first, end in await self._windows(part):
+        retained_from = (await self._store.head(self._tenant)).retained_from
+        for first, end in self._windows(part, retained_from):
             announced = set(_within(part.ranges, first, end))
             while True:
                 holds = await holds_of(self._store, self._tenant)
                 held = announced & await held_among(self._store, self._tenant, holds.queries, range(first, end))
                 kept = [position for position in range(first, end) if position not in announced or position in held]
                 try:
-                    await self._store.removals.purge(self._tenant, Purge(first, end, kept), holds.versions)
+                    async with self._pace.batch():
+                        await self._store.removals.purge(self._tenant, Purge(first, end, kept), holds.versions)
                     break
                 except HoldsChanged:
                     await asyncio.sleep(_POLL_S)
             skipped += len(held)
         return skipped
 
-    async def _windows(self, part: Part) -> list[tuple[int, int]]:
+    def _windows(self, part: Part, retained_from: int) -> Iterator[tuple[int, int]]:
         """What is purged at a time, as first positions and ends. Of the beginning of the log that is everything from
         the first position that is kept, without a gap; of what was held until now, the neighbourhoods of it."""
         if self._request.step == PREFIX_STEP:
-            retained_from = (await self._store.head(self._tenant)).retained_from
-            end = part.next_after[0] + 1
-            return [(at, min(at + REMOVED_AT_ONCE, end)) for at in range(retained_from, end, REMOVED_AT_ONCE)]
-        windows: list[tuple[int, int]] = []
-        for position in positions_in(part.ranges):
-            if windows and position < windows[-1][0] + REMOVED_AT_ONCE:
-                windows[-1] = (windows[-1][0], position + 1)
-            else:
-                windows.append((position, position + 1))
-        return windows
+            at, end = retained_from, part.next_after[0] + 1
+            while at < end:
+                stop = min(at + self._pace.size, end)
+                yield at, stop
+                at = stop
+            return
+        positions = list(positions_in(part.ranges))
+        at = 0
+        while at < len(positions):
+            stop = bisect_left(positions, positions[at] + self._pace.size)
+            yield positions[at], positions[stop - 1] + 1
+            at = stop
 
     async def _rename(self) -> int | None:
         """Replace the id of the actor. Returns how many events have it; None if one of them is held by now."""
@@ -357,9 +391,3 @@ def _within(ranges: Ranges, first: int, end: int) -> Iterator[int]:
     """The positions of ranges that lie in `first <= position < end`."""
     for low, high in ranges:
         yield from range(max(low, first), min(high + 1, end))
-
-
-def _batches(positions: Iterator[int]) -> Iterator[list[int]]:
-    """What is erased at a time."""
-    while batch := list(islice(positions, REMOVED_AT_ONCE)):
-        yield batch
