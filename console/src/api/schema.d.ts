@@ -545,6 +545,22 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/epochs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post: operations["beginEpoch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/log/key": {
         parameters: {
             query?: never;
@@ -1327,6 +1343,13 @@ export interface components {
             /** @enum {unknown} */
             state: "delivered" | "failed" | "pending";
         };
+        Epoch: {
+            ended: string;
+            epoch: number;
+            reason: string;
+            /** Format: date-time */
+            requestedAt: string;
+        };
         ErasurePreview: {
             exact: boolean;
             held: number;
@@ -1544,6 +1567,10 @@ export interface components {
             condition: components["schemas"]["NewAlertCondition"];
             filters?: components["schemas"]["AlertFilters"];
             name: string;
+        };
+        NewEpoch: {
+            /** @enum {string} */
+            reason: "restored" | "rotated" | "compromised";
         };
         NewErasure: {
             /** @default false */
@@ -3493,6 +3520,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;
@@ -3516,6 +3544,35 @@ export interface operations {
                 };
                 content: {
                     "application/x-ndjson": string;
+                };
+            };
+        };
+    };
+    beginEpoch: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewEpoch"];
+            };
+        };
+        responses: {
+            202: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Epoch"];
                 };
             };
         };
