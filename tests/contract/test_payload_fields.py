@@ -16,7 +16,12 @@ from whence.events import Event, PageRequest, PartRequest, Query, Viewer
 from whence.histograms import HistogramRequest
 from whence.storage import payload_index
 from whence.storage.postgres import payload_index as postgres_index
+from whence.storage.postgres import purge as postgres_purge
+from whence.storage.postgres import removals as postgres_removals
+from whence.storage.removals import Purge
 from whence.storage.sqlite import payload_index as sqlite_index
+from whence.storage.sqlite import purge as sqlite_purge
+from whence.storage.sqlite import removals as sqlite_removals
 
 pytestmark = pytest.mark.anyio
 
@@ -256,3 +261,43 @@ async def texts_of(real: Any) -> list[str]:
         return [row[0] for row in rows]
     found: list[str] = await real._readers.read(TENANT, lambda connection: [row[0] for row in connection.execute(text)])
     return found
+
+
+@breaks("sqlite", "postgres")
+def removed_values_stay(patch: Patch) -> None:
+    """Mutant: a removal leaves the index as it is."""
+
+    def forget_nothing(*_arguments: Any) -> None:
+        """On SQLite."""
+
+    async def forget_nothing_there(*_arguments: Any) -> None:
+        """On PostgreSQL."""
+
+    for module in (sqlite_purge, sqlite_removals):
+        patch.setattr(module, "forget_payload_values", forget_nothing)
+    for module in (postgres_purge, postgres_removals):
+        patch.setattr(module, "forget_payload_values", forget_nothing_there)
+
+
+@catches(removed_values_stay)
+async def test_what_is_removed_is_not_in_the_index(real: Any) -> None:
+    """Purged events and erased payloads match no filter, whether they were indexed or not; the others still do, and
+    no value is kept that no event has."""
+    await fill(real, 60)
+    await index_all(real)
+    await fill(real, 20, first=60, seed=2)
+    await real.removals.purge(TENANT, Purge(1, 31, (5, 7)), ())
+    await real.removals.erase_payloads(TENANT, [5, 31, 40, 70], NOON, ())
+    left = (await real.list_events(VIEWER, Query(), PageRequest(limit=100))).events
+    assert len(left) == 52
+    for _ in range(2):
+        indexed = [json.loads(event.payload) for event in left if event.payload is not None and event.position <= 60]
+        tools = [made["tool"] for made in indexed if isinstance(made.get("tool"), str)]
+        assert {text for text in await texts_of(real) if text in TOOLS} == {*tools} & {*TOOLS}
+        for fields in QUERIES:
+            query = Query(**fields)
+            wanted = [event.position for event in left if Filters().matches(event, query)]
+            assert (await real.count_events(VIEWER, query)).total == len(wanted), fields
+            page = await real.list_events(VIEWER, query, PageRequest(limit=100))
+            assert ([event.position for event in page.events], page.total) == (wanted, len(wanted)), fields
+        await index_all(real)
