@@ -255,11 +255,21 @@ async def test_what_is_forgotten_is_not_in_the_index(real: Any) -> None:
 
 async def texts_of(real: Any) -> list[str]:
     """The values that the index has."""
-    text = "SELECT text FROM payload_value ORDER BY text"
+    return await column_of(real, "SELECT text FROM payload_value ORDER BY text")
+
+
+async def entries_in(real: Any) -> int:
+    """How many pairs of an event and a value the index has."""
+    [count] = await column_of(real, "SELECT count(*) FROM payload_entry")
+    return int(count)
+
+
+async def column_of(real: Any, text: str) -> list[Any]:
+    """What a statement with one column finds in the store."""
     if hasattr(real, "_write_as"):
         rows = await real._read_as(TENANT, lambda connection, _: connection.fetch(text))
         return [row[0] for row in rows]
-    found: list[str] = await real._readers.read(TENANT, lambda connection: [row[0] for row in connection.execute(text)])
+    found: list[Any] = await real._readers.read(TENANT, lambda connection: [row[0] for row in connection.execute(text)])
     return found
 
 
@@ -286,8 +296,10 @@ async def test_what_is_removed_is_not_in_the_index(real: Any) -> None:
     await fill(real, 60)
     await index_all(real)
     await fill(real, 20, first=60, seed=2)
+    entries = await entries_in(real)
     await real.removals.purge(TENANT, Purge(1, 31, (5, 7)), ())
     await real.removals.erase_payloads(TENANT, [5, 31, 40, 70], NOON, ())
+    assert await entries_in(real) < entries / 2 + 5
     left = (await real.list_events(VIEWER, Query(), PageRequest(limit=100))).events
     assert len(left) == 52
     for _ in range(2):
