@@ -95,8 +95,8 @@ def rows_are_unlimited(patch: pytest.MonkeyPatch) -> None:
 
 @breaks("sqlite", "postgres")
 def hidden_events_are_fed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sqlite_feed, "conditions", lambda *_args: ("", []))
-    patch.setattr(postgres_feed, "conditions", lambda *_args: "")
+    patch.setattr(sqlite_feed, "conditions", lambda *_args, **_options: ("", []))
+    patch.setattr(postgres_feed, "conditions", lambda *_args, **_options: "")
 
 
 @breaks("sqlite", "postgres")

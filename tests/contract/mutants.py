@@ -46,8 +46,8 @@ def _recondition(patch: Patch, old: str, new: str) -> None:
     """Change the text of SQLite's conditions on single events."""
 
     def make(real: Any) -> Any:
-        def conditions(resolved: Any, snapshot: Any, *, omit: str = "") -> tuple[str, list[Any]]:
-            text, bindings = real(resolved, snapshot, omit=omit)
+        def conditions(resolved: Any, snapshot: Any, **options: Any) -> tuple[str, list[Any]]:
+            text, bindings = real(resolved, snapshot, **options)
             return text.replace(old, new), bindings
 
         return conditions

@@ -42,7 +42,7 @@ SELECT c.relname, a.attname
 
 TENANTS_TABLES = (
     "head|kind|actor|flow|resource|event|bucket|rollup_kind|rollup_actor|transition|actor_total"
-    "|follower|delivery|attempt|removed_transition|tile|origin|checkpoint"
+    "|follower|delivery|attempt|removed_transition|tile|origin|checkpoint|payload_field|payload_value|payload_entry"
 )
 
 
@@ -110,7 +110,7 @@ VERIFYING = {
     *("causes", "next_position", "times", "folded_transitions", "wrong_flows", "wrong_resources", "wrong_names"),
     *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
     *("all_removed_transitions", "upper_tiles"),
-    "payload_bytes",
+    *("payload_bytes", "payload_entries", "wrong_payload_values", "stray_payload_values"),
 }
 """Blocks that verification executes on its own connection for one tenant; `tenants` and `strays` concern all
 tenants."""
