@@ -21,13 +21,14 @@ from tests.data.sample import SAMPLE
 from tests.databases import execute, fresh_database
 from whence.copying import copy_log
 from whence.demo import recording
-from whence.errors import PositionGone, StoreRefused, Unavailable, Unsound
+from whence.errors import NotFound, PositionGone, StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, Query, Viewer, Vocabulary
 from whence.permissions import new_api_key, new_operator_key
 from whence.storage import HashedEvent, Session, Write, create_store
 from whence.storage.base import READ_BYTES
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import rows as postgres_rows
+from whence.storage.removals import Purge
 from whence.storage.sqlite import append as sqlite_append
 from whence.storage.sqlite import rows as sqlite_rows
 from whence.storage.sqlite.verify import verify
@@ -379,6 +380,30 @@ async def alter(store: Any, sqlite_sql: str, postgres_sql: str) -> None:
         await store._writer.submit(lambda connection: connection.execute(sqlite_sql).fetchall())
     else:
         await execute(store.url, postgres_sql)
+
+
+async def test_a_log_with_gaps_is_refused(tmp_path: Path) -> None:
+    """A log from which events were removed is not copied, and neither is one in which an actor has another id; nothing
+    is written, and the sentence says what to do. When an erasure happened is copied."""
+    source, target = [await opened("sqlite", tmp_path) for _ in range(2)]
+    await add(source, *map(new, range(1, 9)))
+    await source.removals.erase_payloads(TENANT, [7], 5, [])
+    await copy_log(source, target)
+    assert (await target.get_event(Viewer(TENANT), new(7).id)).erased_at == 5
+    await add(source, new(9))
+    await source.removals.purge(TENANT, Purge(1, 4, [2]), [])
+    with pytest.raises(StoreRefused, match="whence backup"):
+        await copy_log(source, target)
+    assert (await target.head(TENANT)).size == 8
+    await source.close()
+    source = await opened("sqlite", tmp_path)
+    await add(source, *map(new, range(1, 9)), new(9, actor_id="bob"))
+    await source.removals.erase_actor(TENANT, ("user", "bob"), "erased-1", 5)
+    with pytest.raises(StoreRefused, match="id of the event's actor was replaced"):
+        await copy_log(source, await opened("sqlite", tmp_path))
+    with pytest.raises(NotFound, match="actor was replaced"):
+        await source.seals.get_evidence(TENANT, new(9).id)
+    assert (await source.seals.get_evidence(TENANT, new(8).id)).position == 8
 
 
 async def test_an_erased_payload_stays_erased_and_proven(pair: tuple[Any, Any]) -> None:

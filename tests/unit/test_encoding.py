@@ -1,5 +1,6 @@
 """The bytes of responses, exactly as in the contract."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ import msgspec
 
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import EVENT_ID, NOW, RUN_ID
-from whence.events import ActorStat, Counts, Event, Page
+from whence.events import ActorStat, Counts, Event, Page, Query, Viewer
 from whence.wire import bodies, traces
 from whence.wire import event as wire
-from whence.wire.bodies import WireBody
+from whence.wire.bodies import EventBody, WireBody
+from whence.wire.cloudevents import encode_structured
 from whence.wire.event import encode_actor_stats, encode_counts, encode_event, encode_page
+from whence.wire.exports import ExportRequest, csv_columns, encode_export
 from whence.wire.parameters import EVENT_INCLUDES
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "api" / "events-api.openapi.json").read_text(encoding="utf-8"))
@@ -47,6 +50,22 @@ def test_every_name_that_can_be_included_adds_its_key() -> None:
     plain = json.loads(encode_event(EVENT)).keys()
     for name in EVENT_INCLUDES:
         assert json.loads(encode_event(EVENT, frozenset({name}))).keys() == plain | {name}
+
+
+def test_an_erased_payload_is_null() -> None:
+    """And `erasedAt` says since when; it is null before. In CSV what is null is empty, and a CloudEvent has no data."""
+    gone = msgspec.structs.replace(EVENT, payload=None, erased_at=NOW)
+    body = json.loads(encode_event(gone, frozenset({"erasedAt"})))
+    assert (body["payload"], body["erasedAt"]) == (None, "2026-01-02T03:04:05Z")
+    assert json.loads(encode_event(EVENT, frozenset({"erasedAt"})))["erasedAt"] is None
+    assert json.loads(encode_event(gone)).keys() == json.loads(encode_event(EVENT)).keys()
+    assert json.loads(encode_structured(gone))["data"] is None
+    asked = ExportRequest(query=Query(), format="csv", ascending=True, include=frozenset({"erasedAt"}))
+    [line] = encode_export([gone], asked, Viewer("acme"))
+    row = dict(zip(csv_columns(asked.include), next(csv.reader([line.decode()])), strict=True))
+    assert (row["payload"], row["erasedAt"]) == ("", "2026-01-02T03:04:05Z")
+    decoded = msgspec.json.decode(encode_event(gone), type=EventBody)
+    assert (decoded.payload, decoded.payload_bytes) == ({}, b"null")
 
 
 def page(**changes: Any) -> Page:

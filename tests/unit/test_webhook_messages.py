@@ -63,10 +63,10 @@ def test_a_position_is_shown_to_nobody_who_may_not_know_it() -> None:
         assert b"98765" not in encode_message(stored(position=98_765), form, NARROWED, GRAMMAR).body
 
 
-def test_an_erased_payload_is_empty() -> None:
-    """In each form."""
+def test_an_erased_payload_is_null() -> None:
+    """In each form, and a sentence does without it."""
     bodies = [json.loads(encode_message(stored(payload=None), form, EVERYTHING, GRAMMAR).body) for form in FORMATS]
-    assert (bodies[0]["data"]["payload"], bodies[1]["data"]) == ({}, {})
+    assert (bodies[0]["data"]["payload"], bodies[1]["data"]) == (None, None)
     assert bodies[2] == {"text": "planner failed action run 5b0c3bd0"}
 
 

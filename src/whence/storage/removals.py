@@ -27,7 +27,7 @@ __all__ = [
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
 
-REMOVED_AT_ONCE = 500
+REMOVED_AT_ONCE = 400
 """The positions that one transaction removes at most, so that it holds up no append."""
 
 PAYLOAD_ERASED = "whence.payload_erased"
