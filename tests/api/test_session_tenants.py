@@ -172,13 +172,16 @@ def test_a_person_opens_the_tenants_of_the_claim_and_no_other(tmp_path: Path, is
         assert choose(served, second, "beta").status_code == 401
 
 
-@pytest.mark.parametrize("claim", [[], ["acme", ""], ["acme", 1], ["acme", "a/b"], [["acme"]], "acme beta", {"a": 1}])
-def test_a_claim_that_is_no_list_of_tenants_signs_nobody_in(tmp_path: Path, issuer: Any, claim: Any) -> None:
+BAD_CLAIMS: list[Any] = [[], ["acme", ""], ["acme", 1], ["acme", "a/b"], [["acme"]], "acme beta", {"a": 1}]
+
+
+def test_a_claim_that_is_no_list_of_tenants_signs_nobody_in(tmp_path: Path, issuer: Any) -> None:
     """One bad name refuses them all, so that a claim of another meaning opens nothing."""
     with trusting(tmp_path / "one", issuer) as served:
-        issuer.claims = {"tenant_id": claim}
-        address, cookie = begin(served)
-        assert finish(issuer.sign_in(address), cookie).headers["location"] == "/login?failed=refused"
+        for claim in BAD_CLAIMS:
+            issuer.claims = {"tenant_id": claim}
+            address, cookie = begin(served)
+            assert finish(issuer.sign_in(address), cookie).headers["location"] == "/login?failed=refused", claim
 
 
 def test_a_session_of_an_operator_ends_with_the_key(server: Served) -> None:
