@@ -46,7 +46,7 @@ from whence.storage.removals import (
     Purge,
 )
 
-__all__ = ["DONE", "KIND", "RemovalWork", "list_requests", "request_of"]
+__all__ = ["DONE", "KIND", "Pace", "RemovalWork", "list_requests", "request_of"]
 
 KIND = "removal"
 """The kind of the definitions of requests that are not done. Their lease has the same name."""
@@ -74,10 +74,11 @@ _REMOVED_S = 0.025
 _REMOVED_FIRST, _REMOVED_LEAST = 100, 20
 
 
-class _Pace:
+class Pace:
     """How many positions are removed at a time. After each batch the log has as much time for appends."""
 
     def __init__(self) -> None:
+        """Begin with a small batch."""
         self.size = _REMOVED_FIRST
 
     @contextlib.asynccontextmanager
@@ -150,7 +151,7 @@ class _Run:
     ) -> None:
         self._store, self._clock, self._waiting, self._seals = store, clock, waiting, seals
         self._definition, self._request = definition, request_of(definition)
-        self._pace = _Pace()
+        self._pace = Pace()
 
     @property
     def _tenant(self) -> str:
