@@ -4,8 +4,8 @@
 
 The log is built as for the other parts and copied. `append` is a request of 16 events, one at a time without a pause;
 its times are compared with and without a purge beside it. Sealing is measured on batches of 1,000 events: the
-processor time of this process with a sealer beside them, by that of the same batches without one. No event announces the purge,
-so `whence verify` would find it.
+processor time of this process with a sealer beside them, by that of the same batches without one. No event announces
+the purge, so `whence verify` would find it.
 """
 
 import argparse
