@@ -363,7 +363,7 @@ async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
     [event] = await stored(store, sent)
     fields = {name: getattr(sent, name) for name in NewEvent.__struct_fields__}
     expected = fields | {"correlation_id": uuid(7), "outcome": "success", "tenant_id": TENANT, "position": 1}
-    assert {**msgspec.structs.asdict(event), "recorded_at": 0} == {**expected, "recorded_at": 0}
+    assert {**msgspec.structs.asdict(event), "recorded_at": 0} == {**expected, "recorded_at": 0, "erased_at": None}
     assert await store.get_event(VIEWER, uuid(7)) == event
     assert (await store.list_events(VIEWER, Query(), PageRequest())).events == [event]
 
