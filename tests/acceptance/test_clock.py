@@ -36,7 +36,7 @@ from whence.cli import main
 from whence.storage.postgres import append_function
 
 append_function.FUNCTION_EVENTS_MAX = 0
-module._SQL = {{**module._SQL, "{}": module._SQL["{}"].replace("recorded_at", "{}")}}
+module._SQL = {{**module._SQL, "{}": module._SQL["{}"].replace(" recorded_at", " {}")}}
 sys.exit(main())
 """
 """Mutant: recordedAt is the current clock, even if it is earlier than the last one. Appends go by the statement that it
