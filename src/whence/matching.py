@@ -41,7 +41,7 @@ _SUPPORTED = frozenset(
 
 
 def matches(event: Event, query: Query) -> bool:
-    """Whether the event is one of those that the query asks for; the payload is never looked at.
+    """Whether the event is one of those that the query asks for; of the payload nothing is known.
 
     Raises NotImplementedError for a query that sets a field which is not known here.
     """

@@ -39,7 +39,7 @@ EVENTS = {"asker": 40, "writer": 40, "other": 150, "third": 260}
 
 NEVER_WORD = "wombat"
 FRESH = "<fresh id>"
-_CURSOR = re.compile(rb"()[A-Za-z0-9_-]{88}(?![A-Za-z0-9_-])")
+_CURSOR = re.compile(rb"()[A-Za-z0-9_-]{100}(?![A-Za-z0-9_-])")
 """A cursor in a response. It is sealed, and bound to the query, which includes the text that was sent."""
 FILTERS = ("actor_id", "correlation_id", "causation_id", "resource_id", "event_type")
 

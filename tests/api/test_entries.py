@@ -110,6 +110,8 @@ def test_what_cannot_be_answered_is_refused(sealed: Served, client: httpx2.Clien
     assert code_of(client.get(f"{ENTRIES}?as_of={SIZE + 1}")) == "not_sealed_yet"
     assert problems(client.get(f"{ENTRIES}?complete=yes")) == [(["query", "complete"], "bool_parsing")]
     assert problems(client.get(f"{ENTRIES}?limit=1")) == [(["query", "limit"], "extra_forbidden")]
+    assert problems(client.get(f"{ENTRIES}?payload.n=1")) == [(["query", "payload.n"], "extra_forbidden")]
+    assert problems(client.get(f"{ENTRIES}?q=payload.n:1")) == [(["query", "q"], "payload_filter")]
     assert client.head(ENTRIES).headers["content-disposition"] == 'attachment; filename="entries.ndjson"'
 
 

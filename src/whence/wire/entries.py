@@ -70,6 +70,9 @@ def parse_entries(query_string: bytes, *, now: int, vocabulary: Vocabulary) -> E
     reader = QueryReader("entries", now, vocabulary)
     values = reader.split(query_string)
     fields = reader.filters(values, {})
+    if "payload_values" in fields or "excluded_payload_values" in fields:
+        sentence = "Entries cannot be filtered by values in payloads: a complete export leaves these out."
+        reader.refuse("q", sentence, "payload_filter")
     since, _ = reader.time("from", values)
     until, _ = reader.time("to", values)
     as_of = reader.number("as_of", values, 0, INT_MAX, None)

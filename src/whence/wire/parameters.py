@@ -201,7 +201,7 @@ def _limit_and_offset(things: str) -> tuple[Parameter, ...]:
 _WINDOW = _limit_and_offset("Events")
 _CURSOR_PARAMETER = Parameter(
     "cursor",
-    or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{88}$"}),
+    or_null({"type": "string", "pattern": "^[A-Za-z0-9_-]{100}$"}),
     "The end of the previous page, from its Link header. Send it with the same filters and without offset.",
 )
 
@@ -497,7 +497,7 @@ SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         _listing("checkpoints")[0],
     ),
     "entries": (
-        *_FILTERS,
+        *_filters_without(PAYLOAD_PARAMETER),
         *_TIMES,
         Parameter("as_of", or_null(_SIZE), "Only positions up to this one; by default the newest checkpoint."),
         Parameter(
