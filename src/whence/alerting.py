@@ -25,13 +25,14 @@ from whence.alerts import (
     new_judge,
 )
 from whence.errors import Conflict, Invalid, PositionGone, WhenceError
-from whence.events import EVENT_LOG, NewEvent, PageRequest, Query, Viewer
+from whence.events import NewEvent, PageRequest, Query, Viewer
 from whence.followers import Definitions, MakersKeys
 from whence.storage.base import Store, Write
 from whence.storage.feed import SHORT_PART
 from whence.storage.followers import Definition, Place
 from whence.storage.query_cost import is_indexed_count, is_indexed_list
 from whence.wire.ids import derived_uuid
+from whence.wire.log_events import log_event
 
 __all__ = [
     "KIND",
@@ -115,15 +116,12 @@ def alert_event(tenant: str, rule_id: str, rule: AlertRule, transition: Transiti
         payload["windowS"] = condition.window_us // 1_000_000
     if transition.fired:
         payload |= {"count": transition.count, "eventIds": transition.event_ids}
-    return NewEvent(
-        id=fired_id if transition.fired else derived_uuid(tenant, RESOLVED, rule_id, transition.source),
-        event_type=FIRED if transition.fired else RESOLVED,
-        actor_type="system",
-        actor_id="whence",
-        resource_type=EVENT_LOG,
-        resource_id=derived_uuid(tenant, EVENT_LOG),
-        occurred_at=transition.at,
-        payload=msgspec.json.encode(payload),
+    return log_event(
+        tenant,
+        FIRED if transition.fired else RESOLVED,
+        payload,
+        event_id=fired_id if transition.fired else derived_uuid(tenant, RESOLVED, rule_id, transition.source),
+        at=transition.at,
         causation_id=transition.cause if transition.fired else fired_id,
     )
 

@@ -6,9 +6,10 @@ never names an actor whose events they are, and is never removed itself.
 
 import msgspec
 
-from whence.events import EVENT_LOG, NewEvent
+from whence.events import NewEvent
 from whence.retention import Policy, Ranges, RemovalRequest, count_in
 from whence.wire.ids import derived_uuid
+from whence.wire.log_events import log_event
 
 __all__ = ["announced_ranges", "announcement", "announcement_id"]
 
@@ -38,17 +39,8 @@ def announcement(
         "reason": request.reason,
         "request": request_id,
     }
-    actor_type, actor_id = request.by
-    return NewEvent(
-        id=announcement_id(tenant, request_id, request.part),
-        event_type=event_type,
-        actor_type=actor_type,
-        actor_id=actor_id,
-        resource_type=EVENT_LOG,
-        resource_id=derived_uuid(tenant, EVENT_LOG),
-        occurred_at=now,
-        payload=msgspec.json.encode(payload),
-    )
+    event_id = announcement_id(tenant, request_id, request.part)
+    return log_event(tenant, event_type, payload, event_id=event_id, at=now, actor=request.by)
 
 
 class _Announced(msgspec.Struct):

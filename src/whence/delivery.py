@@ -18,7 +18,7 @@ import msgspec
 import structlog
 
 from whence.errors import Conflict, Invalid, PositionGone, WhenceError
-from whence.events import EVENT_LOG, Event, NewEvent, Query, Viewer
+from whence.events import Event, Query, Viewer
 from whence.fairness import FairQueue
 from whence.followers import Definitions, MakersKeys
 from whence.outbound import ANSWER_KEPT, Answer, Sender
@@ -38,6 +38,7 @@ from whence.storage.followers import (
 from whence.webhooks import signed_headers, wait_s
 from whence.wire.filters import selects
 from whence.wire.ids import derived_uuid
+from whence.wire.log_events import log_event
 from whence.wire.times import format_time
 from whence.wire.webhook_messages import encode_message
 from whence.wire.webhooks import WEBHOOK, Disabled, Gap, Progress, Webhook, place_name
@@ -499,23 +500,19 @@ class _Endpoint:
 
     async def _announce(self, disabled: Disabled) -> None:
         """Store the event about a webhook that was switched off. Its id is the same after a crash."""
-        event = NewEvent(
-            id=derived_uuid(self._tenant, "webhook_disabled", self.id, str(disabled.at)),
-            event_type="whence.webhook_disabled",
-            actor_type="system",
-            actor_id="whence",
-            resource_type=EVENT_LOG,
-            resource_id=derived_uuid(self._tenant, EVENT_LOG),
-            occurred_at=disabled.at,
+        payload = {
+            "webhookId": self.id,
+            "name": self._hook.description or self.id,
+            "reason": disabled.reason,
+            "failingSince": _time(self._progress.failing_since),
+        }
+        event = log_event(
+            self._tenant,
+            "whence.webhook_disabled",
+            payload,
+            event_id=derived_uuid(self._tenant, "webhook_disabled", self.id, str(disabled.at)),
+            at=disabled.at,
             outcome="failure",
-            payload=msgspec.json.encode(
-                {
-                    "webhookId": self.id,
-                    "name": self._hook.description or self.id,
-                    "reason": disabled.reason,
-                    "failingSince": _time(self._progress.failing_since),
-                }
-            ),
         )
         [result] = await self._work.store.append(self._tenant, [Write((event,))])
         error = result if isinstance(result, WhenceError) else result[0].error

@@ -7,10 +7,11 @@ from whence.errors import WhenceError
 from whence.events import Viewer
 from whence.legal_holds import holds_of
 from whence.merkle_proofs import LeafRange
-from whence.retention import EVENT_LOG_ACTOR, RemovalRequest, ranges_of
+from whence.retention import RemovalRequest, ranges_of
 from whence.storage.base import Store, Write
 from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, Erased
 from whence.wire.ids import new_uuid7
+from whence.wire.log_events import EVENT_LOG_ACTOR
 
 __all__ = ["erase_again"]
 

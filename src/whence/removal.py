@@ -28,7 +28,6 @@ from whence.followers import Definitions
 from whence.legal_holds import held_among, holds_of
 from whence.removal_parts import PREFIX_STEP, Part, any_held, next_part, save_state
 from whence.retention import (
-    EVENT_LOG_ACTOR,
     Ranges,
     RemovalRequest,
     actor_of,
@@ -45,6 +44,7 @@ from whence.storage.removals import (
     HoldsChanged,
     Purge,
 )
+from whence.wire.log_events import EVENT_LOG_ACTOR
 
 __all__ = ["DONE", "KIND", "Pace", "RemovalWork", "list_requests", "request_of"]
 

@@ -12,7 +12,6 @@ __all__ = [
     "DAY_US",
     "ERASED_AT_ONCE",
     "EVENT_IDS_MAX",
-    "EVENT_LOG_ACTOR",
     "FOR_EVER",
     "PURGED_AT_ONCE",
     "RULES_MAX",
@@ -46,9 +45,6 @@ RULES_MAX = 20
 """Rules that a policy has at most."""
 
 DAY_US = 86_400_000_000
-
-EVENT_LOG_ACTOR = ("system", "whence")
-"""The actor of what happens by itself, such as by a schedule."""
 
 Ranges = Sequence[tuple[int, int]]
 """Positions as ranges, both ends included, in order and without overlaps."""

@@ -12,10 +12,11 @@ from whence.errors import Busy, Throttled, WhenceError
 from whence.followers import LEASE_S
 from whence.removal import DONE, KIND, request_of
 from whence.removal_parts import erased_to, last_expired
-from whence.retention import EVENT_LOG_ACTOR, FOR_EVER, Policy, RemovalRequest
+from whence.retention import FOR_EVER, Policy, RemovalRequest
 from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.wire.ids import new_uuid7
+from whence.wire.log_events import EVENT_LOG_ACTOR
 
 __all__ = ["LEASE", "RetentionSchedule", "policy_of", "put_policy", "request_run"]
 

@@ -22,7 +22,7 @@ import structlog
 
 from whence.checkpoints import Checkpoint, sign_checkpoint
 from whence.errors import Unavailable, Unsound, WhenceError
-from whence.events import EVENT_LOG, NewEvent, Viewer
+from whence.events import Viewer
 from whence.followers import LEASE_S
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange
@@ -42,6 +42,7 @@ from whence.storage.seals import (
 )
 from whence.tiles import TILE_WIDTH, grown_tiles, partial_tiles, tree_hash
 from whence.wire.ids import derived_uuid, new_uuid7
+from whence.wire.log_events import log_event
 
 __all__ = ["LEASE", "OVERLAP_US", "NotSealable", "Sealing", "log_name_of", "log_signer"]
 
@@ -202,16 +203,8 @@ class Sealing:
             "signedRoot": None if last is None else encode_base64(last.root),
             "signedSize": 0 if last is None else last.size,
         }
-        event = NewEvent(
-            id=event_id,
-            event_type=_ENDED[asked.reason],
-            actor_type=asked.actor_type,
-            actor_id=asked.actor_id,
-            resource_type=EVENT_LOG,
-            resource_id=derived_uuid(tenant, EVENT_LOG),
-            occurred_at=asked.requested_at,
-            payload=msgspec.json.encode(payload),
-        )
+        actor = asked.actor_type, asked.actor_id
+        event = log_event(tenant, _ENDED[asked.reason], payload, event_id=event_id, at=asked.requested_at, actor=actor)
         [result] = await self._store.append(tenant, [Write((event,))])
         if isinstance(result, WhenceError):
             raise result

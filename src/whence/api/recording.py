@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-
 from whence.api.redaction import without_secrets
-from whence.events import EVENT_LOG, NewEvent
 from whence.ingest import Ingest
 from whence.permissions import ApiKey, Principal
 from whence.retention import Policy
 from whence.wire.fields import Broken, check_actor_id
-from whence.wire.ids import derived_uuid, new_uuid7
+from whence.wire.ids import new_uuid7
+from whence.wire.log_events import log_event
 from whence.wire.times import format_time
 
 __all__ = ["Recorder", "actor_name"]
@@ -91,17 +89,7 @@ class Recorder:
     ) -> None:
         if kind not in self._kinds:
             return
-        actor_type, actor_id = actor_name(by)
-        event = NewEvent(
-            id=new_uuid7(),
-            event_type=event_type,
-            actor_type=actor_type,
-            actor_id=actor_id,
-            resource_type=EVENT_LOG,
-            resource_id=derived_uuid(tenant, EVENT_LOG),
-            occurred_at=now,
-            payload=msgspec.json.encode(payload),
-        )
+        event = log_event(tenant, event_type, payload, event_id=new_uuid7(), at=now, actor=actor_name(by))
         [receipt] = await self._ingest.add(tenant, [event])
         if receipt.error is not None:
             raise receipt.error
