@@ -113,7 +113,7 @@ async def test_a_body_is_rendered_when_it_is_sent(work: Delivering, monkeypatch:
             receiver.behaviour = OK
             await work.until(hook, delivered=1)
         payloads = [each.data["payload"] for each in receiver.received]
-        assert (payloads[0], payloads[-1]) == ({"number": 0}, {})
+        assert (payloads[0], payloads[-1]) == ({"number": 0}, None)
 
 
 async def test_a_deleted_webhook_leaves_nothing(engine: Delivering) -> None:
