@@ -122,7 +122,7 @@ def made_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A stdout of ten columns and five rows, until the test is over. Call it in the test: pytest sets stdout before."""
     made = Terminal()
     monkeypatch.setattr(pager.sys, "stdout", made)
-    monkeypatch.setattr(pager.shutil, "get_terminal_size", lambda: os.terminal_size((10, 5)))
+    monkeypatch.setattr(pager.shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((10, 5)))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("WHENCE_PAGER", raising=False)
     return made
