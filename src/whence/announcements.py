@@ -29,12 +29,13 @@ def announcement(
     now: int,
 ) -> NewEvent:
     """The event that announces a part of a request, by its number. `checkpoint` is the newest signed one before it.
-    Without ranges it announces that the name of an actor goes."""
+    Without ranges it announces that the id of an actor is replaced, and by what."""
     payload = {
         "actors": 0 if ranges else 1,
         "checkpoint": checkpoint,
         "events": count_in(ranges),
         "policy": _policy_text(request.policy),
+        "pseudonym": None if ranges else request.pseudonym,
         "ranges": ranges,
         "reason": request.reason,
         "request": request_id,

@@ -54,7 +54,7 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
         for hashed in await store.read_log(tenant, position - 1, 1):
             event = hashed.event
             if event.position == position and event.actor_id != new_id:
-                await _announce(store, tenant, [], now)
+                await _announce(store, tenant, [], now, new_id)
                 holds = await holds_of(store, tenant)
                 await store.removals.erase_actor(
                     tenant, (event.actor_type, event.actor_id), new_id, now, holds.versions
@@ -63,8 +63,12 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
     return 0
 
 
-async def _announce(store: Store, tenant: str, positions: Sequence[int], now: int) -> None:
-    request = RemovalRequest(kind="erasure", reason=_REASON, by=EVENT_LOG_ACTOR, created_at=now, as_of=0)
+async def _announce(
+    store: Store, tenant: str, positions: Sequence[int], now: int, pseudonym: str | None = None
+) -> None:
+    request = RemovalRequest(
+        kind="erasure", reason=_REASON, by=EVENT_LOG_ACTOR, created_at=now, as_of=0, pseudonym=pseudonym
+    )
     event = announcement(tenant, new_uuid7(), request, PAYLOAD_ERASED, ranges_of(positions), None, now)
     [result] = await store.append(tenant, [Write(events=(event,))])
     for error in [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]:

@@ -22,11 +22,11 @@ import msgspec
 import structlog
 
 from whence.announcements import announced_ranges, announcement, announcement_id
-from whence.errors import Conflict, WhenceError
+from whence.errors import Conflict, Unavailable, WhenceError
 from whence.events import Query, Viewer
 from whence.followers import Definitions
 from whence.legal_holds import held_among, holds_of
-from whence.removal_parts import PREFIX_STEP, Part, any_held, next_part, save_state
+from whence.removal_parts import PREFIX_STEP, Part, announces, any_held, next_part, save_state
 from whence.retention import (
     Ranges,
     RemovalRequest,
@@ -132,9 +132,21 @@ class RemovalWork:
                     await self.finish(tenant, definition.id)
                 except _TakenOver:
                     continue
+                except Unavailable as error:
+                    await self._note(tenant, definition.id, str(error))
+                    raise
                 finally:
                     self.waiting.discard(definition.id)
             await definitions.wait(_AGAIN_S)
+
+    async def _note(self, tenant: str, request_id: str, reason: str) -> None:
+        """Let a request say what it waits for."""
+        definition = await self._store.followers.get_definition(tenant, KIND, request_id)
+        if definition is None or request_of(definition).waits_for == reason:
+            return
+        request = msgspec.structs.replace(request_of(definition), waits_for=reason)
+        changed = msgspec.structs.replace(definition, version=definition.version + 1, body=msgspec.json.encode(request))
+        await self._store.followers.put_definition(changed)
 
     async def finish(self, tenant: str, request_id: str) -> None:
         """Do what is left of a request. Does nothing when there is no such request any more. Raises as the store."""
@@ -328,6 +340,8 @@ class _Run:
             holds = await holds_of(self._store, self._tenant)
             if await any_held(self._store, self._tenant, request.query, holds):
                 return None
+            if await announces(self._store, self._tenant, request.query):
+                return None
             try:
                 await self._store.removals.erase_actor(
                     self._tenant, actor, request.pseudonym, self._clock(), holds.versions
@@ -356,7 +370,7 @@ class _Run:
         """Move the request to those that are done, and forget the oldest of these if they are too many. A scheduled run
         that found nothing is forgotten."""
         followers, id_ = self._store.followers, self._definition.id
-        request = msgspec.structs.replace(self._request, state="done", finished_at=self._clock())
+        request = msgspec.structs.replace(self._request, state="done", finished_at=self._clock(), waits_for=None)
         if request.part or request.by != EVENT_LOG_ACTOR:
             done = sorted(each.id for each in await followers.list_definitions(DONE, self._tenant))
             too_many = 0 if id_ in done else max(0, len(done) + 1 - DEFINITIONS_MAX)

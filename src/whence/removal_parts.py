@@ -26,12 +26,24 @@ from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.storage.removals import LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED
 
-__all__ = ["PREFIX_STEP", "Part", "any_held", "erased_to", "has_payload", "last_expired", "next_part", "save_state"]
+__all__ = [
+    "PREFIX_STEP",
+    "Part",
+    "announces",
+    "any_held",
+    "erased_to",
+    "has_payload",
+    "holds_released",
+    "last_expired",
+    "next_part",
+    "save_state",
+]
 
 PREFIX_STEP = 1
 """The step of a retention run that removes the beginning of the log."""
 
 _STATE = "retention_state"
+_SOME_HOLD = "?"
 _RULES_FROM = 2
 _PART = 500
 
@@ -88,9 +100,20 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
 
 
 async def _name(store: Store, tenant: str, request: RemovalRequest) -> Part:
-    """The name of the actor of an erasure, unless one of its events is held."""
+    """The name of the actor of an erasure, unless one of its events is held, or announces a removal: an announcement
+    has to be provable."""
     holds = await holds_of(store, tenant)
-    return Part(event_type=PAYLOAD_ERASED, renames=not await any_held(store, tenant, request.query, holds), next_step=2)
+    renames = not await announces(store, tenant, request.query)
+    renames = renames and not await any_held(store, tenant, request.query, holds)
+    return Part(event_type=PAYLOAD_ERASED, renames=renames, next_step=2)
+
+
+async def announces(store: Store, tenant: str, query: Query | None) -> bool:
+    """Whether one of the events that match announces a removal."""
+    if query is None:
+        return False
+    asked = msgspec.structs.replace(query, event_types=tuple(sorted(LASTING_TYPES)))
+    return (await store.count_events(Viewer(tenant), asked)).total > 0
 
 
 async def any_held(store: Store, tenant: str, query: Query | None, holds: Holds) -> bool:
@@ -125,9 +148,11 @@ async def _released(store: Store, tenant: str, request: RemovalRequest) -> Part:
     released."""
     done = Part(event_type=RETENTION_APPLIED, next_step=PREFIX_STEP)
     holds = await holds_of(store, tenant)
-    if set((await _state_of(store, tenant)).holds) <= set(holds.ids):
+    policy = request.policy
+    if policy is None or policy.max_age_days is None or not await holds_released(store, tenant):
         return done
-    kept = await list_kept(store, tenant)
+    upto = await _last_of(store, tenant, request, policy.max_age_days)
+    kept = [position for position in await list_kept(store, tenant) if position <= upto]
     kept = kept[bisect_left(kept, request.after[0] + 1) :] if request.after else kept
     held = await held_among(store, tenant, (*holds.queries, KEPT_FOR_EVER), kept)
     free = [position for position in kept if position not in held][:ERASED_AT_ONCE]
@@ -184,6 +209,11 @@ async def erased_to(store: Store, tenant: str, rule: TypeRule) -> int:
     return state.erased_to.get(rule.event_type, 0)
 
 
+async def holds_released(store: Store, tenant: str) -> bool:
+    """Whether a hold that kept events from the last run may be gone by now."""
+    return not set((await _state_of(store, tenant)).holds) <= set((await holds_of(store, tenant)).ids)
+
+
 async def _state_of(store: Store, tenant: str) -> RetentionState:
     """What the last run of a tenant has left to know."""
     definition = await store.followers.get_definition(tenant, _STATE, _STATE)
@@ -197,7 +227,10 @@ async def save_state(store: Store, tenant: str, request: RemovalRequest) -> None
     erased_to = {
         rule.event_type: await _last_of(store, tenant, request, rule.max_age_days) for rule in request.policy.rules
     }
-    state = RetentionState(holds=(await holds_of(store, tenant)).ids, erased_to=erased_to)
+    holds = (await holds_of(store, tenant)).ids
+    if request.held:  # by holds that may be released by now: the next run looks for what they kept
+        holds = (*holds, _SOME_HOLD)
+    state = RetentionState(holds=holds, erased_to=erased_to)
     former = await store.followers.get_definition(tenant, _STATE, _STATE)
     version = 1 if former is None else former.version + 1
     await store.followers.put_definition(Definition(tenant, _STATE, _STATE, version, msgspec.json.encode(state)))

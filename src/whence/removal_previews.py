@@ -6,7 +6,7 @@ import time
 import msgspec
 
 from whence.events import Event, Keyset, PartRequest, Query, Viewer, matches_type
-from whence.legal_holds import KEPT_FOR_EVER, held_among, holds_of
+from whence.legal_holds import KEPT_FOR_EVER, held_among, holds_of, list_kept
 from whence.removal_parts import erased_to, has_payload, last_expired
 from whence.retention import Policy, query_of
 from whence.storage.base import Store
@@ -78,8 +78,10 @@ async def preview_retention(store: Store, tenant: str, policy: Policy, now: int)
         kept += len(of_window | await held_among(store, tenant, (KEPT_FOR_EVER,), window))
         at, exact = window.stop, window.stop > last or time.monotonic() <= ends_at
     payloads, all_read = await _expired_payloads(store, tenant, policy, last, now, ends_at)
+    released = [position for position in await list_kept(store, tenant) if position <= last] if last else []
+    released_held = await held_among(store, tenant, (*holds.queries, KEPT_FOR_EVER), released)
     return RetentionPreview(
-        events=max(min(at, last + 1) - first, 0) - kept,
+        events=max(min(at, last + 1) - first, 0) - kept + len(released) - len(released_held),
         payloads=payloads,
         held=held,
         oldest=await _recorded_at(store, tenant, first) if first <= last else None,

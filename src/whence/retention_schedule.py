@@ -11,7 +11,7 @@ import structlog
 from whence.errors import Busy, Throttled, WhenceError
 from whence.followers import LEASE_S
 from whence.removal import DONE, KIND, request_of
-from whence.removal_parts import erased_to, last_expired
+from whence.removal_parts import erased_to, holds_released, last_expired
 from whence.retention import FOR_EVER, Policy, RemovalRequest
 from whence.storage.base import Store
 from whence.storage.followers import Definition
@@ -125,6 +125,8 @@ class RetentionSchedule:
         if policy.max_age_days is not None:
             retained_from = (await self._store.head(tenant)).retained_from
             if await last_expired(self._store, tenant, policy.max_age_days, now) >= retained_from:
+                return True
+            if await holds_released(self._store, tenant):
                 return True
         for rule in policy.rules:
             if await last_expired(self._store, tenant, rule.max_age_days, now) > await erased_to(

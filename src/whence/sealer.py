@@ -32,6 +32,7 @@ from whence.storage.base import Head, Store, Write
 from whence.storage.followers import Definition
 from whence.storage.seals import (
     EPOCH,
+    EPOCH_ENDED,
     EpochReason,
     EpochRequest,
     Origin,
@@ -67,13 +68,6 @@ _SEED_BYTES = 32
 
 OVERLAP_US = 7 * 24 * 3_600_000_000
 """After a rotation the former key signs beside the new one for so long."""
-
-_ENDED = {
-    EpochReason.RESTORED: "whence.log_restored",
-    EpochReason.ROTATED: "whence.log_key_rotated",
-    EpochReason.COMPROMISED: "whence.log_key_compromised",
-}
-"""The type of the event that says why an epoch ended."""
 
 _log = structlog.get_logger("whence.sealer")
 
@@ -191,7 +185,7 @@ class Sealing:
 
     async def _record_end(self, tenant: str, asked: EpochRequest, ended: Origin, following: Origin) -> None:
         """Store the event that says why an epoch ended, with what was last signed in it, unless it is there."""
-        event_id = derived_uuid(tenant, _ENDED[asked.reason], ended.name)
+        event_id = derived_uuid(tenant, EPOCH_ENDED[asked.reason], ended.name)
         if await self._store.get_event(Viewer(tenant), event_id) is not None:
             return
         last = max(await self._last_signed(tenant, ended), key=lambda each: each.size, default=None)
@@ -204,7 +198,9 @@ class Sealing:
             "signedSize": 0 if last is None else last.size,
         }
         actor = asked.actor_type, asked.actor_id
-        event = log_event(tenant, _ENDED[asked.reason], payload, event_id=event_id, at=asked.requested_at, actor=actor)
+        event = log_event(
+            tenant, EPOCH_ENDED[asked.reason], payload, event_id=event_id, at=asked.requested_at, actor=actor
+        )
         [result] = await self._store.append(tenant, [Write((event,))])
         if isinstance(result, WhenceError):
             raise result

@@ -123,7 +123,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/resource/{resource_type}/{resource_id}"): _TIMES | _TYPES | _TEXT | _PAGES,
     ("GET", "/api/v1/events/aggregate"): _TIMES | _TYPES | _TEXT,
     ("GET", "/api/v1/events/histogram"): _TIMES | _TYPES | _TEXT | _HISTOGRAM,
-    ("GET", "/api/v1/events/facets"): _TIMES | _TYPES | _TEXT,
+    ("GET", "/api/v1/events/facets"): frozenset({("payload_field", "payload_path")}) | _TIMES | _TYPES | _TEXT,
     ("GET", "/api/v1/actors"): _TIMES | _LISTING,
     ("GET", "/api/v1/actors/{actor_type}/{actor_id}/summary"): _TIMES,
     ("GET", "/api/v1/events/stats/by-actor"): _TIMES | _TYPES | _TEXT,

@@ -495,7 +495,7 @@ def test_every_address_says_what_it_takes(served: Served) -> None:
             documented = (
                 {method.upper() for method in methods} | {"OPTIONS"} | ({"HEAD"} if "get" in methods else set())
             )
-            options, refused = nobody.options(path), nobody.request("PUT", path)
+            options, refused = nobody.options(path), nobody.request("PROPFIND", path)
             assert (options.status_code, refused.status_code) == (204, 405), path
             for answer in (options, refused):
                 assert set(answer.headers["allow"].split(", ")) == documented, path

@@ -17,6 +17,7 @@ from whence.cli.export_check import check_folder, described
 from whence.errors import Unsound
 from whence.notes import parse_verifier_key
 from whence.permissions import READ, WRITE
+from whence.storage.removals import Purge
 from whence.wire.export_manifests import decode_manifest, encode_manifest
 
 __all__ = ["served"]  # the fixture
@@ -236,7 +237,7 @@ def test_what_was_removed_is_not_claimed(served: Served, tmp_path: Path) -> None
     """A complete export begins with the first event that is kept, and says so; the rest is proven as before."""
     with served.client(READ, WRITE, tenant="purged") as client:
         fill(client, 12)
-    change(served, "UPDATE tenant SET retained_from = 8 WHERE tenant = ?", ("purged",))
+    assert served.wait(served.store.removals.purge("purged", Purge(1, 8), [])) == 7
     user = Cli(tmp_path / "home").given(url=served.url, api_key=served.key(READ, tenant="purged"))
     exports = Exports(user, tmp_path)
     made = manifest_of(exports.complete)

@@ -297,9 +297,18 @@ async def test_the_id_of_an_actor_is_replaced(real: Any) -> None:
     assert await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5, ()) == 2
     assert [event.actor_id for event in (await page(real)).events] == ["erased-1", "bob", "erased-1"]
     assert (await page(real, actor_ids=("ada",))).total == 0
-    await stored(real, new(4))
+    await stored(real, new(4, event_type="order.placed"))
     found = await real.find_names(VIEWER, EVERYTHING)
     assert [(each.actor_id, each.events) for each in found.actors] == [("ada", 1), ("bob", 1), ("erased-1", 2)]
     report = await verify_store(url_of(real))
+    assert [(each.position, each.what) for each in report.findings] == [
+        (1, "the id of the actor was replaced, and no event says so")
+    ]
+    said = b'{"pseudonym":"erased-1","ranges":[]}'
+    await stored(real, new(5, actor_id="bob", event_type=PAYLOAD_ERASED, resource_type=EVENT_LOG, payload=said))
+    report = await verify_store(url_of(real))
     assert report.findings == []
     assert any("2 events" in note and "leaf alone" in note for note in report.notes)
+    # What announces it must not be proven by its leaf alone itself.
+    assert await real.removals.erase_actor(TENANT, ("user", "bob"), "erased-2", 5, ()) == 2
+    assert [each.position for each in (await verify_store(url_of(real))).findings] == [1]

@@ -398,7 +398,7 @@ async def test_a_log_with_gaps_is_refused(tmp_path: Path) -> None:
     await source.close()
     source = await opened("sqlite", tmp_path)
     await add(source, *map(new, range(1, 9)), new(9, actor_id="bob"))
-    await source.removals.erase_actor(TENANT, ("user", "bob"), "erased-1", 5)
+    await source.removals.erase_actor(TENANT, ("user", "bob"), "erased-1", 5, [])
     with pytest.raises(StoreRefused, match="id of the event's actor was replaced"):
         await copy_log(source, await opened("sqlite", tmp_path))
     with pytest.raises(NotFound, match="actor was replaced"):

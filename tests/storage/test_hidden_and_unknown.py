@@ -125,6 +125,8 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: s
 async def statements(store: Any, patch: pytest.MonkeyPatch, ask: Ask, number: int) -> list[str]:
     """The statements of a question, in order. Asked once before, so that caches are filled."""
     await ask(store, number)
+    if isinstance(store, SQLiteStore):
+        store._pages.forget()  # of which both would be answered, without any statement about them
     said: list[str] = []
     if not isinstance(store, SQLiteStore):
 

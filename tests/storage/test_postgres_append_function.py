@@ -218,7 +218,7 @@ def test_the_parts_of_an_envelope_make_it_up(text: str) -> None:
 def _sequenced(*events: NewEvent) -> list[Any]:
     """Events of an empty log that were recorded 7 microseconds after 1970 began."""
     call = append_function.prepare_call(
-        TENANT, 1, [Write(events)], 1, {(e.event_type, e.resource_type, e.actor_type, "none"): 1 for e in events}
+        TENANT, 1, [Write(events)], 1, 0, {(e.event_type, e.resource_type, e.actor_type, "none"): 1 for e in events}
     )
     assert call is not None
     return [msgspec.structs.replace(event, recorded_at=7) for event in call._batch.events]

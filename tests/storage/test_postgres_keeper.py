@@ -138,7 +138,8 @@ async def test_nothing_but_a_removal_takes_the_role(url: str, monkeypatch: pytes
         assert await roles_of(store.removals.settle("acme")) == {"whence_app"}
         assert await roles_of(store.removals.erase_payloads("acme", [number - 2], 5, [])) <= {*connections.ROLES}
         assert roles[-1] == "whence_keeper"
-    assert await roles_of(store.removals.erase_actor("acme", ("user", "ada"), "erased", 5, ())) == {"whence_keeper"}
+    assert await roles_of(store.removals.erase_actor("acme", ("user", "ada"), "erased", 5, ())) <= {*connections.ROLES}
+    assert roles[-1] == "whence_keeper"
     await store.close()
 
 

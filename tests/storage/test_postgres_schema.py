@@ -33,6 +33,7 @@ SQLITE_ONLY = {
     "correlation_of",
     # for `whence restore`, which works on files
     "carry_over_revocations",
+    "carry_over_holds",
     "delete_all_sessions",
     "last_origins",
     # one payload field at a time; PostgreSQL takes arrays

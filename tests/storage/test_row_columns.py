@@ -29,9 +29,6 @@ ONE_EVENT = [*FullEventRow._fields[:-1]]
 PAGE_EVENT = ["number", "id", "kind", *[name for name in ONE_EVENT[2:] if name not in OF_KIND]]
 """A row of PostgreSQL's pages: the kind stands for its four words."""
 
-LATER = ("erased_at",)
-"""The columns that no insert sets."""
-
 FOLLOWERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("definition", "definitions", "definitions_of_tenant"), Definition.__struct_fields__),
     "place": Place.__struct_fields__,
@@ -58,7 +55,7 @@ def faults_of_sqlite(folder: Path, blocks: Mapping[str, str]) -> list[str]:
     migrate(connection)
     table: list[Any] = connection.execute("PRAGMA table_info(event)").fetchall()
     expected: dict[str, tuple[list[str], list[str]]] = {
-        "event": ([name for _, name, *_ in table], [*sqlite_rows.EVENT_COLUMNS, *LATER]),
+        "event": ([name for _, name, *_ in table], [*sqlite_rows.EVENT_COLUMNS]),
         "add_event": ([*inserted(blocks["add_event"])], [*sqlite_rows.EVENT_COLUMNS]),
     }
     for block, row in (("full_event", FullEventRow), ("hashes", HashRow), ("log_part", HashRow)):
@@ -101,7 +98,7 @@ async def faults_of_postgres(blocks: Mapping[str, str]) -> list[str]:
 
     head = [*postgres_rows.PostgresHeadRow.__struct_fields__]
     expected: dict[str, tuple[Any, Any]] = {
-        "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS, *LATER}),
+        "event": ({name for (name,) in table}, {"tenant_no", *postgres_rows.EVENT_COLUMNS}),
         "add_event": ([*inserted(blocks["add_event"])], ["tenant_no", *postgres_rows.EVENT_COLUMNS]),
         "full_event": (await columns("full_event"), [*FullEventRow._fields]),
         "one_event": (await columns("one_event"), ONE_EVENT),

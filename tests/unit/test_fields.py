@@ -101,8 +101,24 @@ def test_event_types_outside_the_grammar(text: str) -> None:
 @catches(replaced(fields, "RESERVED_PREFIX", "whence.log.", "only_a_part_is_reserved"))
 def test_the_logs_own_event_types_are_reserved() -> None:
     """Clients may not send event types that begin with `whence.`."""
+    fields.check_event_type.cache_clear()  # also of what a mutant let pass
+    try:
+        _reserved()
+    finally:
+        fields.check_event_type.cache_clear()
+
+
+def _reserved() -> None:
     assert broken(fields.check_event_type, "whence.erased") == "reserved"
     assert broken(fields.check_event_type, "whence.log.sealed") == "reserved"
+
+
+@catches(replaced(fields, "_PSEUDONYM", NEVER, "any_actor_may_be_an_erased_one"))
+def test_no_new_event_is_of_an_erased_actor() -> None:
+    """Its id stands for one that was replaced, in the one form that these have."""
+    assert broken(fields.check_new_actor_id, "erased-0123456789abcdef") == "reserved"
+    for other in ("erased-0123456789ABCDEF", "erased-1", "ada"):
+        assert fields.check_new_actor_id(other) == other
 
 
 def test_words_are_of_the_vocabulary() -> None:

@@ -17,11 +17,11 @@ from whence.identities import canonical, is_uuid, resource_uuid
 from whence.wire.bodies import EventBody
 from whence.wire.fields import (
     Broken,
-    check_actor_id,
     check_causation_id,
     check_cause_of,
     check_correlation_id,
     check_event_type,
+    check_new_actor_id,
     check_outcome,
     check_text,
     check_uuid,
@@ -115,7 +115,7 @@ _REQUIRED = {
 _CHECKS: dict[str, Callable[[str], str]] = {
     "eventType": check_event_type,
     "actorType": lambda text: check_word(text, "An actor type"),  # a server may have types of its own
-    "actorId": check_actor_id,
+    "actorId": check_new_actor_id,
     "resourceType": lambda text: check_word(text, "A resource type"),
     "id": check_uuid,
     "outcome": check_outcome,

@@ -32,12 +32,15 @@ class Positions:
 
 class _Announcement(msgspec.Struct):
     ranges: list[Range]
+    pseudonym: str | None = None
 
 
 class Announced:
-    """The positions that the events of a log say were removed, by the type of these events."""
+    """What the events of a log say was removed: positions, by the type of these events, and the ids of actors. Of the
+    ids, it has those that took their place."""
 
     def __init__(self) -> None:
+        self.pseudonyms: set[str] = set()
         self._ranges: dict[str, list[Range]] = {type_: [] for type_ in LASTING_TYPES}
 
     def add(self, event: Event) -> None:
@@ -45,12 +48,14 @@ class Announced:
         if event.event_type not in self._ranges or event.resource_type != EVENT_LOG or event.payload is None:
             return
         try:
-            ranges = msgspec.json.decode(event.payload, type=_Announcement).ranges
+            said = msgspec.json.decode(event.payload, type=_Announcement)
         except msgspec.MsgspecError:
             return  # it names nothing
         self._ranges[event.event_type] += [
-            (first, min(last, event.position - 1)) for first, last in ranges if first <= last
+            (first, min(last, event.position - 1)) for first, last in said.ranges if first <= last
         ]
+        if said.pseudonym is not None:
+            self.pseudonyms.add(said.pseudonym)
 
     def first_unannounced(self, type_: str, positions: Positions) -> int | None:
         """The first of some positions that no event of a type names, or None when all are named."""

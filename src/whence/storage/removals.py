@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from whence.errors import WhenceError
+from whence.storage.seals import EPOCH_ENDED
 
 __all__ = [
     "HOLD",
@@ -34,8 +35,8 @@ PAYLOAD_ERASED = "whence.payload_erased"
 RETENTION_APPLIED = "whence.retention_applied"
 """The types of the events that announce a removal. Their payload has `ranges`: a list of [first, last] positions."""
 
-LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED})
-"""The types of events that no removal touches, since they explain what is missing."""
+LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED, *EPOCH_ENDED.values()})
+"""The types of events that no removal touches, since they explain what is missing, and name the next key."""
 
 HoldVersion = tuple[str, int]
 """The id of a hold and its version."""

@@ -19,6 +19,7 @@ from whence.wire.epochs import EPOCH_REASONS
 
 __all__ = [
     "EPOCH",
+    "EPOCH_ENDED",
     "HOUR_US",
     "EpochReason",
     "EpochRequest",
@@ -53,6 +54,14 @@ class EpochReason(StrEnum):
     may have the key."""
 
     RESTORED, ROTATED, COMPROMISED = EPOCH_REASONS
+
+
+EPOCH_ENDED = {
+    EpochReason.RESTORED: "whence.log_restored",
+    EpochReason.ROTATED: "whence.log_key_rotated",
+    EpochReason.COMPROMISED: "whence.log_key_compromised",
+}
+"""The type of the event that says why an epoch ended."""
 
 
 class EpochRequest(msgspec.Struct, frozen=True, kw_only=True):

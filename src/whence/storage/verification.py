@@ -146,6 +146,7 @@ class Chain:
         self._tile: tuple[int, bytes] = (-1, b"")
         self._growing_tile: list[bytes] = []
         self._removed, self._erased = Positions(), Positions()
+        self._renamed: dict[str, int] = {}
         self._announced = Announced()
 
     def tile_before(self, position: int) -> int | None:
@@ -198,6 +199,9 @@ class Chain:
             position = self._announced.first_unannounced(type_, positions)
             if position is not None:
                 return self._finding(position, what)
+        for actor_id, position in self._renamed.items():
+            if actor_id not in self._announced.pseudonyms:
+                return self._finding(position, "the id of the actor was replaced, and no event says so")
         return None
 
     def _is_recorded(self, head: HeadRow) -> bool:
@@ -240,11 +244,13 @@ class Chain:
             event = self._event_from(self.tenant, row)
             if row.actor_erased_at is not None:
                 self.by_leaf_only += 1
+                self._renamed.setdefault(event.actor_id, event.position)
             elif leaf_of(event, payload_hash, version) != hashes.leaf:
                 return _NOT_ITS_HASH
         except (ValueError, TypeError, OverflowError, AttributeError):
             return _NOT_ITS_HASH
-        self._announced.add(event)
+        if row.actor_erased_at is None:  # else nothing shows that it says what was recorded
+            self._announced.add(event)
         if event.payload is None:
             self._erased.add(event.position)
         return ""

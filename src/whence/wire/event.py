@@ -27,12 +27,12 @@ from whence.wire.bodies import (
 )
 from whence.wire.fields import (
     Broken,
-    check_actor_id,
     check_actor_type,
     check_causation_id,
     check_cause_of,
     check_correlation_id,
     check_event_type,
+    check_new_actor_id,
     check_outcome,
     check_resource_type,
     check_text,
@@ -254,7 +254,7 @@ def _parse_fast(compact: bytes, ctx: IngestContext, index: int | None) -> NewEve
         id=event_id,
         event_type=check_event_type(sent.event_type),
         actor_type=check_actor_type(sent.actor_type, ctx.vocabulary.actor_types),
-        actor_id=check_actor_id(sent.actor_id),
+        actor_id=check_new_actor_id(sent.actor_id),
         resource_type=check_resource_type(sent.resource_type, ctx.vocabulary),
         resource_id=check_uuid(sent.resource_id),
         occurred_at=_check_occurred_at(sent.occurred_at, ctx),
@@ -291,7 +291,7 @@ Check = Callable[[str, IngestContext], object]
 FIELD_CHECKS: dict[str, Check] = {
     "eventType": lambda text, _ctx: check_event_type(text),
     "actorType": lambda text, ctx: check_actor_type(text, ctx.vocabulary.actor_types),
-    "actorId": lambda text, _ctx: check_actor_id(text),
+    "actorId": lambda text, _ctx: check_new_actor_id(text),
     "resourceType": lambda text, ctx: check_resource_type(text, ctx.vocabulary),
     "resourceId": lambda text, _ctx: check_uuid(text),
     "occurredAt": _check_occurred_at,

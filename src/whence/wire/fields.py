@@ -20,6 +20,7 @@ __all__ = [
     "check_cause_of",
     "check_correlation_id",
     "check_event_type",
+    "check_new_actor_id",
     "check_outcome",
     "check_resource_type",
     "check_text",
@@ -33,6 +34,7 @@ RESERVED_PREFIX = "whence."
 """Event types that only the log itself may write."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # exactly the Unicode category Cc
+_PSEUDONYM = re.compile(r"erased-[0-9a-f]{16}")
 _NAME_MAX = 64
 _EVENT_TYPES_CACHED = 4_096
 
@@ -65,6 +67,16 @@ def check_text(text: str, noun: str, characters_max: int = TEXT_MAX) -> str:
 def check_actor_id(text: str) -> str:
     """An actorId: 1..255 characters without control characters. A hyphenated UUID is converted to lower case."""
     return canonical(check_text(text, "An actor id"))
+
+
+def check_new_actor_id(text: str) -> str:
+    """The actorId of a new event: one that has not the form of those that stand for erased ids. Their events cannot be
+    compared with their leaves."""
+    if _PSEUDONYM.fullmatch(text):
+        raise Broken(
+            "An actor id like erased-0123456789abcdef stands for one that was erased. Use another.", "reserved"
+        )
+    return check_actor_id(text)
 
 
 def check_correlation_id(text: str) -> str:

@@ -863,8 +863,13 @@ UPDATE delivery d
 RETURNING d.webhook_id, d.position
 
 -- name: add_attempt
+-- An answer may repeat what was erased while it was on its way.
 INSERT INTO attempt (tenant_no, webhook_id, position, number, started_at, duration_ms, status, error, answer)
-SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[], $8::text[], $9::bytea[])
+SELECT $1, s.webhook_id, s.position, s.number, s.started_at, s.duration_ms, s.status, s.error,
+       CASE WHEN EXISTS (SELECT 1 FROM event e WHERE e.tenant_no = $1 AND e.position = s.position AND e.payload IS NULL)
+            THEN ''::bytea ELSE s.answer END
+  FROM unnest($2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[], $8::text[], $9::bytea[])
+       AS s (webhook_id, position, number, started_at, duration_ms, status, error, answer)
 ON CONFLICT DO NOTHING
 
 -- name: attempts
@@ -911,6 +916,11 @@ SELECT id, version FROM definition WHERE kind = $1 AND tenant = $2
 
 -- name: erase_answers
 UPDATE attempt SET answer = '' WHERE tenant_no = $1 AND webhook_id = $2 AND position = ANY($3::bigint[])
+
+-- name: erase_answers_of_actor
+UPDATE attempt t SET answer = ''
+ WHERE t.tenant_no = $1 AND t.answer <> ''
+   AND EXISTS (SELECT 1 FROM event e WHERE e.tenant_no = $1 AND e.position = t.position AND e.actor = $2)
 
 -- name: payloads_to_erase
 -- $3 are the types of the events whose payloads stay.

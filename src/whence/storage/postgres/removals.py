@@ -98,6 +98,7 @@ class PostgresRemovals:
             if number is None or new_id in found:
                 return 0
             await connection.execute(_SQL["erase_actor"], owner.number, number, new_id, erased_at)
+            await connection.execute(_SQL["erase_answers_of_actor"], owner.number, number)
             await connection.execute(_SQL["save_erasure"], owner.number, row.payload_bytes, row.measured_to)
             return int(await connection.fetchval(_SQL["events_of_actor"], owner.number, number))
 

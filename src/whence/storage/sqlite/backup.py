@@ -230,7 +230,8 @@ def _refuse_behind(connection: apsw.Connection, recorded: Mark | None) -> None:
 
 
 def _carry_over(partial: str, replaced: str) -> int | None:
-    """Delete the sessions of a copy, and revoke the keys that are revoked in the store that it replaces."""
+    """Delete the sessions of a copy, and revoke the keys that are revoked in the store that it replaces. The holds and
+    the policies of retention of that store hold on."""
     revoked: int | None = None
     copy = apsw.Connection(partial)
     try:
@@ -242,6 +243,7 @@ def _carry_over(partial: str, replaced: str) -> int | None:
                 copy.execute("ATTACH ? AS replaced", (replaced,))
                 copy.execute(_SQL["carry_over_revocations"])
                 revoked = copy.changes()
+                copy.execute(_SQL["carry_over_holds"])
     finally:
         close_untouched(copy)
     _sync(partial)

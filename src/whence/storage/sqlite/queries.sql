@@ -508,7 +508,8 @@ UPDATE actor SET actor_id = ?, erased_at = ? WHERE key = ?
 SELECT coalesce(sum(events), 0) FROM rollup_actor WHERE tenant_no = ? AND level = 0 AND bucket = 0 AND actor = ?
 
 -- name: event_of_actor
-SELECT key, leaf FROM event WHERE tenant_no = ? AND actor = ? LIMIT 1
+-- The earliest one that was recorded: an older backup has it, if it has any of them.
+SELECT key, leaf FROM event WHERE tenant_no = ? AND actor = ? ORDER BY key LIMIT 1
 
 -- name: save_erasure
 UPDATE tenant SET payload_bytes = ?2, measured_to = ?3, removal_epoch = removal_epoch + 1 WHERE tenant_no = ?1
@@ -524,6 +525,11 @@ SELECT webhook_id FROM found WHERE webhook_id IS NOT NULL
 
 -- name: erase_answers
 UPDATE attempt SET answer = x'' WHERE tenant_no = ? AND webhook_id = ? AND position = ?
+
+-- name: erase_answers_of_actor
+UPDATE attempt SET answer = x''
+ WHERE tenant_no = ?1 AND answer <> x''
+   AND EXISTS (SELECT 1 FROM event e WHERE e.key = (?1 << 40 | attempt.position) AND e.actor = ?2)
 
 -- name: purge_rows
 -- The columns are those of PurgeRow. A cause that is a text names no event.
@@ -688,6 +694,12 @@ UPDATE api_key AS k SET revoked_at = r.revoked_at
   FROM replaced.api_key AS r
  WHERE r.id = k.id AND r.hash = k.hash AND r.revoked_at IS NOT NULL AND k.revoked_at IS NULL
 
+-- name: carry_over_holds
+-- And the policy of retention, which may be a shorter one in the backup.
+INSERT INTO definition (kind, tenant, id, version, body)
+SELECT kind, tenant, id, version, body FROM replaced.definition WHERE kind IN ('hold', 'retention')
+    ON CONFLICT (kind, tenant, id) DO UPDATE SET version = excluded.version, body = excluded.body
+
 -- name: count_definitions
 -- The others of a kind.
 SELECT count(*) FROM definition WHERE kind = ? AND tenant = ? AND id <> ?
@@ -759,7 +771,9 @@ UPDATE delivery SET state = ?4, due_at = ?5, changed_at = ?6, attempts = ?7, att
 
 -- name: add_attempt
 INSERT INTO attempt (tenant_no, webhook_id, position, number, started_at, duration_ms, status, error, answer)
-SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+       -- An answer may repeat what was erased while it was on its way.
+       CASE WHEN EXISTS (SELECT 1 FROM event WHERE key = (?1 << 40 | ?3) AND payload IS NULL) THEN x'' ELSE ?9 END
  WHERE EXISTS (SELECT 1 FROM delivery WHERE tenant_no = ?1 AND webhook_id = ?2 AND position = ?3)
 ON CONFLICT DO NOTHING
 

@@ -78,6 +78,7 @@ class SQLiteRemovals:
             if row is not None:
                 self._note(tenant, [(number_of(row[0]), row[1])], new_id)
             connection.execute(_SQL["erase_actor"], (new_id, erased_at, key))
+            connection.execute(_SQL["erase_answers_of_actor"], (head.tenant_no, number_of(key)))
             self._names.forget([(head.tenant_no, name, type_)])
             connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
             events: int = connection.execute(_SQL["events_of_actor"], (head.tenant_no, number_of(key))).get
