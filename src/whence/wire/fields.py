@@ -73,9 +73,7 @@ def check_new_actor_id(text: str) -> str:
     """The actorId of a new event: one that has not the form of those that stand for erased ids. Their events cannot be
     compared with their leaves."""
     if _PSEUDONYM.fullmatch(text):
-        raise Broken(
-            "An actor id like erased-0123456789abcdef stands for one that was erased. Use another.", "reserved"
-        )
+        raise Broken("An actor id of erased- and 16 hexadecimal digits stands for an erased one.", "reserved")
     return check_actor_id(text)
 
 
