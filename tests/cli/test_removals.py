@@ -92,14 +92,16 @@ def test_options_that_do_not_say_what_is_meant(user: Cli) -> None:
 
 
 def test_the_python_of_the_page_runs(user: Cli, api: httpx2.Client) -> None:
-    """That of docs/retention.md, which leaves no hold and no policy."""
+    """That of docs/retention.md, which sets a policy, places a hold and asks for an erasure."""
     [code] = code_of("docs/retention.md", "python")
     ran = subprocess.run(
         [sys.executable, "-c", code], env=user.env(), capture_output=True, text=True, timeout=60, check=True
     )
     assert ran.stdout.strip() in ("requested", "announced", "removing", "cleaning", "done")
-    assert api.get("/api/v1/holds").json() == {"holds": []}
-    assert api.get("/api/v1/retention").json()["maxAgeDays"] is None
+    [hold] = api.get("/api/v1/holds").json()["holds"]
+    assert (hold["q"], hold["reason"]) == ("flow:order-8841", "Case 2026-4")
+    assert api.get("/api/v1/retention").json()["maxAgeDays"] == 365
+    assert api.delete(f"/api/v1/holds/{hold['id']}").status_code == 204
 
 
 NOTHING_AGAIN = Mutant(

@@ -402,7 +402,10 @@ async def test_mutant_without_shares_is_caught(monkeypatch: pytest.MonkeyPatch) 
 
 async def work_to_the_end(self: ConnectionPool, tenant_no: int, work: Any, *, tenant: str = "", **_: Any) -> Any:
     """Mutant: a query runs to its end when its caller is cancelled."""
-    task = asyncio.create_task(self._run(tenant_no, work, tenant, Deadline(), unbounded=False, alone=False))
+    statements = connections.begin_statements(
+        tenant_no, writing=self._writing, on_citus=False, role=connections.APP_ROLE
+    )
+    task = asyncio.create_task(self._run(statements, work, tenant, Deadline(), unbounded=False, alone=False))
     self._running.add(task)
     task.add_done_callback(self._discard)
     return await asyncio.shield(task)
