@@ -251,8 +251,9 @@ def known(served: Served) -> dict[str, Headers]:
     }
 
 
-def sessions(served: Served) -> dict[str, Headers]:
-    """Valid sessions. A route may end its session, so each route gets new ones."""
+@cache
+def sessions(served: Served, route: str) -> dict[str, Headers]:
+    """Valid sessions. A route about sessions may end them, so each of those gets its own."""
     return {
         "session, same origin": cookie(session(served), SAME),
         "session, its origin named": cookie(session(served), ("Origin", served.url)),
@@ -392,9 +393,10 @@ def forgeries() -> dict[str, Headers]:
     return held | {f"cookie: {name}": cookie(value, SAME) for name, value in forged.items()}
 
 
-def credentials(served: Served) -> dict[str, tuple[Headers, tuple[int, ...]]]:
-    """Every state, its headers, and what it gets by what a route needs."""
-    states = {name: (headers, TABLE[name]) for name, headers in (known(served) | sessions(served)).items()}
+def credentials(served: Served, method: str, path: str) -> dict[str, tuple[Headers, tuple[int, ...]]]:
+    """Every state, its headers for a route, and what it gets by what the route needs."""
+    own = sessions(served, f"{method} {path}" if path.startswith("/api/v1/session") else "any other")
+    states = {name: (headers, TABLE[name]) for name, headers in (known(served) | own).items()}
     assert states.keys() == TABLE.keys()
     return states | {name: (headers, NOBODY) for name, headers in (nobody(served) | forgeries()).items()}
 
@@ -480,7 +482,7 @@ def failures(served: Served, routes: dict[tuple[str, str], tuple[str, int]], *, 
     refusals: dict[tuple[int, str], set[tuple[bytes, str]]] = {}
     with httpx2.Client(base_url=served.url, timeout=20) as client:
         for (method, path), (need, good) in routes.items():
-            for state, (headers, row) in credentials(served).items():
+            for state, (headers, row) in credentials(served, method, path).items():
                 wanted = wanted_of(need, state, row)
                 for verb in (method, "HEAD") if method == "GET" else (method,):
                     if short and not is_tried(verb, path, state, row):
