@@ -5,22 +5,21 @@ slow_tests.txt names get it too. One that takes longer than `SLOW_S` is named at
 about it.
 """
 
-import functools
 import gc
 import os
-import ssl
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from httpx2._transports import default as transports
 
 from tests.ast_parsing import pause_collector_in_ast_parse
 from tests.databases import be_patient
 from tests.ports import reserved_port
+from tests.ssl_contexts import share_ssl_context
 
 pause_collector_in_ast_parse()
+share_ssl_context()
 
 SLOW_TESTS = frozenset(
     line for line in (Path(__file__).parent / "slow_tests.txt").read_text().splitlines() if not line.startswith("#")
@@ -46,22 +45,6 @@ def port() -> Iterator[int]:
     """A port for a server that the test starts."""
     with reserved_port() as reserved:
         yield reserved
-
-
-_create_ssl_context = transports.create_ssl_context
-_shared_ssl_context = functools.cache(_create_ssl_context)
-
-
-def _ssl_context_of_client(verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
-    """As `create_ssl_context`, but clients that name no certificates share one context. To read the certificates that
-    the system trusts takes 30 ms of processor time a client, a third of many tests, and they speak plain HTTP."""
-    is_plain = verify is True and cert is None and not os.environ.keys() & {"SSL_CERT_FILE", "SSL_CERT_DIR"}
-    if is_plain:
-        return _shared_ssl_context(trust_env=trust_env)
-    return _create_ssl_context(verify=verify, cert=cert, trust_env=trust_env)
-
-
-transports.create_ssl_context = _ssl_context_of_client
 
 
 def _cpu_s() -> float:
