@@ -8,7 +8,7 @@ import contextlib
 import importlib.resources
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,9 @@ _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|(-?\d[\d.eE+-]*|true|false)(?=[
 """How JSON begins of which a recorder cut off the end, and its texts, each of which may be a name, and numbers."""
 
 _START = ".started"
+
+_PLACE = re.compile(r"\{([A-Za-z0-9_.]{1,64})(?: ([a-z]{1,32}))?\}")
+"""Where a text of `object_texts` or `detail_texts` has a member of the payload: its path, and a noun after a number."""
 
 
 class Described(Protocol):
@@ -88,13 +91,21 @@ class Grammar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verbs: Mapping[str, str] = {}
     unquoted: Mapping[str, str] = {}
     unquoted_objects: Mapping[str, str] = {}
+    object_texts: Mapping[str, tuple[str, ...]] = {}
+    detail_texts: Mapping[str, tuple[str, ...]] = {}
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
     verbs: dict[str, str] = {}
     unquoted: dict[str, str] = {}
     unquoted_objects: dict[str, str] = {}
+    object_texts: dict[str, tuple[str, ...]] = {}
+    detail_texts: dict[str, tuple[str, ...]] = {}
     grammar: Grammar = Grammar()
+
+
+_TABLES = tuple(name for name in _File.__struct_fields__ if name != "grammar")
+"""The tables by event type, beside the lists of `[grammar]`."""
 
 
 class Sentence(msgspec.Struct, frozen=True):
@@ -138,43 +149,42 @@ def load_grammar(path: Path | None = None) -> Grammar:
         raise WhenceError(f"The file of WHENCE_SENTENCES cannot be read: {error.strerror}.") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise WhenceError(f"The file of WHENCE_SENTENCES is not valid: {error}") from None
-    return Grammar(
-        **{
-            name: getattr(own, name) + getattr(built_in, name)
-            for name in Grammar.__struct_fields__
-            if name not in ("verbs", "unquoted", "unquoted_objects")
-        },
-        verbs={**built_in.verbs, **own.verbs},
-        unquoted={**built_in.unquoted, **own.unquoted},
-        unquoted_objects={**built_in.unquoted_objects, **own.unquoted_objects},
-    )
+    both: dict[str, Any] = {
+        name: {**getattr(built_in, name), **getattr(own, name)}
+        if name in _TABLES
+        else getattr(own, name) + getattr(built_in, name)
+        for name in Grammar.__struct_fields__
+    }
+    return Grammar(**both)
 
 
 def _parsed(text: str) -> Grammar:
     file = msgspec.convert(tomllib.loads(text), _File)
-    return msgspec.structs.replace(
-        file.grammar, verbs=file.verbs, unquoted=file.unquoted, unquoted_objects=file.unquoted_objects
-    )
+    return msgspec.structs.replace(file.grammar, **{name: getattr(file, name) for name in _TABLES})
 
 
 def sentence_of(event: Described, payload: bytes, grammar: Grammar) -> Sentence:
     """The sentence of an event. An unreadable payload has no detail."""
     members = _members(payload)
     name, object_ = _object(event, members, grammar)
+    filled_object = _filled(grammar.object_texts.get(event.event_type, ()), members)
     is_failure = event.outcome == "failure"
-    detail, is_quote = _detail(
-        {key: value for key, value in members.items() if key != name}, is_failure=is_failure, grammar=grammar
-    )
+    if event.event_type in grammar.detail_texts:
+        detail, is_quote = _filled(grammar.detail_texts[event.event_type], members), False
+    else:
+        detail, is_quote = _detail(
+            {key: value for key, value in members.items() if key != name}, is_failure=is_failure, grammar=grammar
+        )
     verb = (None if is_quote else grammar.unquoted.get(event.event_type)) or _verb(event.event_type, grammar)
     return Sentence(
         actor=event.actor_id,
         verb=verb or (f"{event.event_type} failed" if is_failure else event.event_type),
-        object="" if verb and event.resource_type in grammar.without_object else object_,
+        object=filled_object or ("" if verb and event.resource_type in grammar.without_object else object_),
         detail=without_middle(detail),
         is_verb=verb is not None,
         is_quote=is_quote,
         is_failure=is_failure,
-        is_named=name is not None,
+        is_named=name is not None or filled_object != "",
         object_alone="" if is_quote else grammar.unquoted_objects.get(event.event_type, ""),
     )
 
@@ -226,6 +236,25 @@ def _object(event: Described, members: Mapping[str, Any], grammar: Grammar) -> t
             kinds = [_one_line(members[kind]) for kind in grammar.kinds if isinstance(members.get(kind), str)]
             return name, " ".join([*kinds[:1], _one_line(value)])
     return None, f"{event.resource_type.replace('_', ' ')} {event.resource_id[:8]}"
+
+
+def _filled(texts: Sequence[str], members: Mapping[str, Any]) -> str:
+    """The first of these texts of which the payload has every member; empty if there is none."""
+    for text in texts:
+        values = {place[0]: _value_at(place, members) for place in _PLACE.finditer(text)}
+        if all(values.values()):
+            return _PLACE.sub(lambda place: values[place[0]], text)  # noqa: B023  (it is called at once)
+    return ""
+
+
+def _value_at(place: re.Match[str], members: Mapping[str, Any]) -> str:
+    """What such a text has in this place; empty for what cannot stand there."""
+    value, noun = _at(members, place[1]), place[2]
+    if isinstance(value, str):
+        return "" if noun else _one_line(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return counted(value, noun) if noun else f"{value:,}"
+    return ""
 
 
 def _at(value: Any, path: str) -> Any:

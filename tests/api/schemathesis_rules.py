@@ -151,6 +151,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("POST", "/api/v1/holds"): _TEXT | _REMOVALS,
     ("POST", "/api/v1/erasures"): _TEXT | _REMOVALS,
     ("PUT", "/api/v1/retention"): _REMOVALS,
+    ("POST", "/api/v1/retention/preview"): _REMOVALS,
     ("POST", "/api/v1/webhooks"): _WEBHOOKS,
     ("PATCH", "/api/v1/webhooks/{webhook_id}"): _WEBHOOKS,
     ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): _PLACES,

@@ -95,6 +95,7 @@ ROUTES: dict[tuple[str, str], tuple[str, int]] = {
     ("GET", RETENTION): ("read and list keys", 200),
     ("PUT", RETENTION): ("read and admin", 200),
     ("GET", f"{RETENTION}/preview"): ("read and list keys", 200),
+    ("POST", f"{RETENTION}/preview"): ("read and admin", 200),
     ("POST", f"{RETENTION}/apply"): ("read and admin", 202),
     ("GET", HOLDS): ("read and list keys", 200),
     ("POST", HOLDS): ("read and admin", 422),
@@ -431,6 +432,7 @@ def ask(client: httpx2.Client, method: str, path: str, headers: Headers) -> http
         HOOKS: {"url": "https://8.8.8.8/", "enabled": False},
         "/api/v1/session/redeem": {"code": new_sign_in_code()},
         RETENTION: {"maxAgeDays": None},
+        f"{RETENTION}/preview": {"maxAgeDays": None},
         ERASURES: {"q": "actor:user/nobody", "reason": "r", "dryRun": True},
         f"{RULES}/test": {"rule": {"condition": {"kind": "match"}}, "over": "1h"},
     }

@@ -226,12 +226,15 @@ def test_what_cannot_be_meant_is_refused(api: httpx2.Client, path: str, body: An
 def test_a_policy_that_cannot_be_meant_is_refused(api: httpx2.Client, body: Any, wanted: Any) -> None:
     """Each problem is named where it is."""
     assert problems(api.put(RETENTION, json=body)) == wanted
+    assert problems(api.post(f"{RETENTION}/preview", json=body)) == wanted
 
 
 def test_a_narrowed_administrator_is_refused(served: Served) -> None:
     """Who may not read every event decides about none."""
     with served.client(ADMIN, f"{READ}:decision", tenant="narrowed") as client:
-        for method, path in (("GET", RETENTION), ("GET", HOLDS), ("POST", ERASURES), ("GET", f"{RETENTION}/preview")):
+        preview = f"{RETENTION}/preview"
+        paths = (("GET", RETENTION), ("GET", HOLDS), ("POST", ERASURES), ("GET", preview), ("POST", preview))
+        for method, path in paths:
             answer = client.request(method, path)
             assert answer.status_code == 403, path
             assert "may not read every event" in answer.json()["detail"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from tests.api.conftest import Served, event, problems, serving
@@ -150,11 +151,11 @@ def test_the_words_in_force_are_served(tmp_path: Path) -> None:
         assert client.get(SENTENCES, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
         assert words["grammar"]["objects"][:2] == ["invoice_number", "tool"]
         assert (words["verbs"]["invoice.dunned"], words["verbs"]["action_run.started"]) == ("reminded", "called")
-        assert words.keys() == {"grammar", "unquoted", "unquoted_objects", "verbs"}
+        assert words.keys() == {"grammar", "detail_texts", "object_texts", "unquoted", "unquoted_objects", "verbs"}
         for name in grammar.__struct_fields__:
             served_words = words["grammar"].get(name) if name in words["grammar"] else words[name]
             wanted = getattr(grammar, name)
-            assert served_words == (list(wanted) if isinstance(wanted, tuple) else dict(wanted))
+            assert served_words == msgspec.json.decode(msgspec.json.encode(wanted))
         client.post(EVENTS, json=event(id=IDS[0], eventType="invoice.dunned", payload={"invoice_number": "R-17"}))
         (node,) = trace(client, 0, include="rows")["nodes"]
         assert (node["verb"], node["label"]) == ("reminded", "R-17")

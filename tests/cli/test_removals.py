@@ -47,6 +47,37 @@ def test_an_actor_is_erased_with_its_name(user: Cli, api: httpx2.Client) -> None
     assert (done["payloads"], done["renamedEvents"], done["state"]) == (1, 1, "done")
     listed = user.ok("list", "--json").out
     assert "mallory" not in listed and done["pseudonym"] in listed
+    shown = user.ok("get", "@1").lines
+    assert shown[-2:] == ["payload", "null"] and sum(line.startswith("erasedAt  ") for line in shown) == 1
+    unchanged = user.ok("emit", "decision.made", "--actor", "user/ana", "--resource", "decision/x")
+    assert "erasedAt" not in user.ok("get", unchanged.out.strip()).out
+
+
+def test_an_actor_of_a_held_event_keeps_its_name(user: Cli, api: httpx2.Client) -> None:
+    """That is said, since the rest of the request is done."""
+    store(api, actorType="user", actorId="held person")
+    hold = user.ok("hold", "add", "--actor", "user/held person", "--reason", "Case 5").out.strip()
+    said = user.ok("erase", "--actor", "user/held person", "--names", *REASON, "--yes").err
+    assert "the id of the actor was not replaced, since one of its events is held" in said
+    user.ok("hold", "release", hold)
+
+
+ASKS_FOR_NOTHING = Mutant(
+    "asks_for_nothing", "import whence.cli.erase as e\ne._refuse_without_events = lambda whence, q: None"
+)
+
+
+@catches(ASKS_FOR_NOTHING)
+def test_an_erasure_of_nothing_is_no_success(user: Cli, api: httpx2.Client, mutant: Mutant | None) -> None:
+    """A name that no event has is refused as not found; what is erased already is said, and asked for no more."""
+    before = len(api.get("/api/v1/erasures").json()["erasures"])
+    for names in ((), ("--names",)):
+        assert "No event matches" in user.fails(3, "erase", "--actor", "user/mistyped", *names, *REASON, "--yes")
+    store(api, correlationId="erased twice")
+    flow = ("--flow", "erased twice")
+    user.ok("erase", *flow, *REASON, "--yes")
+    assert "have no payload any more" in user.ok("erase", *flow, *REASON, "--yes").err
+    assert len(api.get("/api/v1/erasures").json()["erasures"]) == before + 1
 
 
 def test_a_hold_from_its_making_to_its_end(user: Cli, api: httpx2.Client) -> None:
@@ -65,12 +96,16 @@ def test_a_hold_from_its_making_to_its_end(user: Cli, api: httpx2.Client) -> Non
     assert "no hold" in user.fails(3, "hold", "release", hold_id)
 
 
-def test_a_policy_is_set_shown_and_applied(user: Cli, api: httpx2.Client) -> None:
-    """Ages are in days; rules name event types."""
+@catches(NOBODY_IS_ASKED)
+def test_a_policy_is_set_shown_and_applied(user: Cli, api: httpx2.Client, mutant: Mutant | None) -> None:
+    """Ages are in days; rules name event types. Nothing is set without consent."""
     store(api)
     assert user.ok("retention", "show").out == "Events are kept for ever: no policy.\n"
-    said = user.ok("retention", "set", "365d", "--rule", "chat_thread.*=30d").err
-    assert said == ("Set: events are kept for 365 days. A run would remove 0 events and erase 0 payloads of others.\n")
+    asked = user.fails(2, "retention", "set", "365d", "--rule", "chat_thread.*=30d")
+    assert asked.startswith("A run would remove 0 events and erase 0 payloads of others.") and "Pass --yes" in asked
+    assert user.ok("retention", "show").out == "Events are kept for ever: no policy.\n"
+    said = user.ok("retention", "set", "365d", "--rule", "chat_thread.*=30d", "--yes").err
+    assert said == "Set: events are kept for 365 days.\n"
     assert user.ok("retention", "show").lines == [
         "Events are kept for 365 days: the tenant's own policy.",
         "Payloads of chat_thread.* are erased after 30 days.",

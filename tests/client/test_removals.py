@@ -26,6 +26,7 @@ def test_the_synchronous_client(served: Served) -> None:
         assert log.retention.set(365, {"chat_thread.*": 30}).source == "tenant"
         assert [(rule.event_type, rule.max_age_days) for rule in log.retention.get().rules] == [("chat_thread.*", 30)]
         assert log.retention.preview().events == 0
+        assert log.retention.preview_of(1, {"chat_thread.*": 1}).events == 0
         run = log.retention.apply()
         assert run.id in [each.id for each in log.retention.get().runs]
         hold = log.holds.create('flow:"case 4"', "Case 2026-4")
@@ -37,6 +38,8 @@ def test_the_synchronous_client(served: Served) -> None:
         while log.erasures.get(erasure.id).state != "done" and time.monotonic() < until:
             time.sleep(0.05)
         assert (log.erasures.get(erasure.id).payloads, log.get(kept.event.id).payload) == (1, {"a": 1})
+        gone = log.get(erased.event.id, include="erasedAt")
+        assert (gone.payload, gone.payload_bytes) == (None, b"null") and gone.erased_at is not None
         assert [each.id for each in log.erasures.list()] == [erasure.id]
         log.holds.release(hold.id)
         with pytest.raises(NotFound):
@@ -56,6 +59,8 @@ def test_the_asynchronous_client_has_the_same_calls(served: Served) -> None:
             assert (await log.retention.set(None)).max_age_days is None
             assert (await log.retention.get()).source == "tenant"
             assert (await log.retention.preview()).payloads == 0
+            assert (await log.retention.preview_of(1, {"chat_thread.*": 1})).payloads == 0
+            assert (await log.retention.get()).max_age_days is None
             assert (await log.retention.apply()).kind == "retention"
             hold = await log.holds.create("flow:a", "Case 2026-4")
             assert [each.q for each in await log.holds.list()] == ["flow:a"]

@@ -52,6 +52,34 @@ _EDGES = (
 )
 
 
+_ERASED = '"checkpoint":"a\\n4\\nMOye=","ranges":[[1,3]],"reason":"Request  117"'
+
+_ABOUT_THE_LOG = {
+    "whence.payload_erased": (
+        f'{{"actors":0,"events":1,"pseudonym":null,{_ERASED}}}',
+        f'{{"actors":0,"events":8000,"pseudonym":null,{_ERASED}}}',
+        f'{{"actors":1,"events":0,"pseudonym":"erased-14c1",{_ERASED}}}',
+        '{"events":"3","reason":" "}',
+        '{"events":true,"reason":7}',
+        '{"events":12345678901234567890,"reason":"x"}',
+        '{"events":-3,"reason":"{events}"}',
+        '{"events":2.0}',
+        "{}",
+    ),
+    "whence.retention_applied": (
+        '{"events":1200,"policy":{"maxAgeDays":30,"rules":[]},"reason":"scheduled"}',
+        '{"events":1,"policy":{"maxAgeDays":null,"rules":[]},"reason":"asked for"}',
+    ),
+    "whence.hold_placed": ('{"holdId":"0192","reason":"Case 4"}',),
+    "whence.hold_released": ('{"holdId":"0192"}',),
+    "whence.retention_changed": ('{"maxAgeDays":1,"rules":[]}', '{"maxAgeDays":null,"rules":[]}'),
+    "whence.log_restored": ('{"newKey":"log/acme/2+ab","newOrigin":"log/acme/2","signedSize":4}',),
+    "whence.log_key_rotated": ('{"newOrigin":"log/acme/2"}',),
+    "whence.log_key_compromised": ('{"newOrigin":"log/acme/2"}',),
+}
+"""Payloads of events about the log, of which only some members are shown."""
+
+
 class Case(msgspec.Struct, rename="camel"):
     """An event, and its sentence in parts and as a whole."""
 
@@ -95,6 +123,10 @@ def _cases() -> Iterator[Case]:
         for edge in _EDGES:
             made = _Recorded(event_type, "ana", event_type.partition(".")[0], "e8692893-a658", msgspec.Raw(b""))
             yield _case(made, edge.encode())
+    for event_type, payloads in _ABOUT_THE_LOG.items():
+        for text in payloads:
+            made = _Recorded(event_type, "whence", "event_log", "5028fca4-5938", msgspec.Raw(b""))
+            yield _case(made, text.encode())
     for event_type in ("order.lines_approved", "s3.put_object", "signin.login_failed", "a.rerun"):
         yield _case(_Recorded(event_type, "ana", "aws_resource", "e8692893-a658", msgspec.Raw(b"")), b'{"a":1}')
 

@@ -162,6 +162,38 @@ def test_operators_add_words(tmp_path: Path) -> None:
     assert sentence_of(event("action_run.paid"), b"{}", grammar).verb == "paid"
 
 
+@catches(
+    replaced(sentences, "_filled", lambda texts, members: "", "fills_no_text"),
+    replaced(sentences, "_filled", lambda texts, members: texts[0] if texts else "", "fills_without_members"),
+)
+def test_events_about_the_log_say_what_happened() -> None:
+    """In numbers and reasons, and without positions and checkpoints. Another shape of payload claims nothing."""
+    noise = {"checkpoint": "log/acme/1\n4\nMOye=", "ranges": [[1, 3]], "request": RUN, "policy": None}
+    of_log = event("whence.payload_erased", "key_1", "event_log")
+    erased = {"actors": 0, "events": 3, "pseudonym": None, "reason": "Request 117", **noise}
+    assert said(of_log, erased) == "key_1 erased 3 payloads (Request 117)"
+    renamed = {**erased, "actors": 1, "events": 0, "pseudonym": "erased-14c1"}
+    assert said(of_log, renamed) == "key_1 erased the id of 1 actor (Request 117; now erased-14c1)"
+    assert said(of_log, {}) == "key_1 erased event log e8692893"
+    policy = {"maxAgeDays": 30, "rules": []}
+    purged = {**erased, "events": 1, "policy": policy, "reason": "scheduled"}
+    applied = event("whence.retention_applied", "whence", "event_log")
+    assert said(applied, purged) == "whence removed 1 event (scheduled; older than 30 days)"
+
+
+def test_operators_tell_their_own_types(tmp_path: Path) -> None:
+    """In texts with members of the payload, the first whose members are all there."""
+    own = tmp_path / "sentences.toml"
+    own.write_text(
+        '[object_texts]\n"invoice.sent" = ["{lines line} to {customer.name}", "an invoice"]\n'
+        '[detail_texts]\n"invoice.sent" = []\n'
+    )
+    sent, grammar = event("invoice.sent", "billing", "invoice"), load_grammar(own)
+    payload = b'{"lines":2,"customer":{"name":"Ana"},"secret":"x"}'
+    assert str(sentence_of(sent, payload, grammar)) == "billing sent 2 lines to Ana"
+    assert str(sentence_of(sent, b'{"lines":0,"customer":{"name":"Ana"}}', grammar)) == "billing sent an invoice"
+
+
 @pytest.mark.parametrize("text", ["[verbs", "[verb]\na = 1", "[verbs]\na = 1", '[grammar]\nquote = ["a"]'])
 def test_a_file_that_is_no_grammar_is_refused(tmp_path: Path, text: str) -> None:
     own = tmp_path / "sentences.toml"

@@ -666,7 +666,7 @@ export interface paths {
         };
         get: operations["previewRetention"];
         put?: never;
-        post?: never;
+        post: operations["previewRetentionPolicy"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1777,7 +1777,13 @@ export interface components {
             without_object: string[];
         };
         Sentences: {
+            detail_texts: {
+                [key: string]: string[];
+            };
             grammar: components["schemas"]["SentenceGrammar"];
+            object_texts: {
+                [key: string]: string[];
+            };
             unquoted: {
                 [key: string]: string;
             };
@@ -3804,6 +3810,35 @@ export interface operations {
             };
         };
         requestBody?: never;
+        responses: {
+            200: {
+                headers: {
+                    "X-Request-Id"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionPreview"];
+                };
+            };
+        };
+    };
+    previewRetentionPolicy: {
+        parameters: {
+            query?: never;
+            header?: {
+                authorization?: string | null;
+                "X-API-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: {
+                vai_token?: string | null;
+            };
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionPolicy"];
+            };
+        };
         responses: {
             200: {
                 headers: {

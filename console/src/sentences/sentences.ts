@@ -10,6 +10,8 @@ export interface Words {
   verbs: Record<string, string>;
   unquoted: Record<string, string>;
   unquoted_objects: Record<string, string>;
+  object_texts: Record<string, string[]>;
+  detail_texts: Record<string, string[]>;
   grammar: {
     past: string[];
     objects: string[];
@@ -56,23 +58,28 @@ const TOKEN = new RegExp(
   "gu",
 );
 
+/** Where such a text has a member of the payload, by its path, with a noun if it is a number of things. */
+const PLACE = /\{([A-Za-z0-9_.]{1,64})(?: ([a-z]{1,32}))?\}/g;
+
 /** The sentence of an event. `payload` is its text; an unreadable one gives no detail. */
 export function sentenceOf(event: Described, payload: string, words: Words): FullSentence {
   const { grammar } = words;
   const members = membersOf(payload);
   const [name, object] = objectOf(event, members, words);
+  const filledObject = filledText(at(words.object_texts, event.eventType) ?? [], members);
   const isFailure = event.outcome === "failure";
-  const [detail, isQuote] = detailOf(without(members, name), isFailure, words);
+  const detailTexts = at(words.detail_texts, event.eventType);
+  const [detail, isQuote] = detailTexts ? [filledText(detailTexts, members), false] : detailOf(without(members, name), isFailure, words);
   const verb = (isQuote ? undefined : at(words.unquoted, event.eventType)) || verbOf(event.eventType, words);
   return {
     actor: event.actorId,
     verb: verb ?? (isFailure ? `${event.eventType} failed` : event.eventType),
-    object: verb && grammar.without_object.includes(event.resourceType) ? "" : object,
+    object: filledObject || (verb && grammar.without_object.includes(event.resourceType) ? "" : object),
     detail: withoutMiddle(detail),
     isVerb: verb !== undefined,
     isQuote,
     isFailure,
-    isNamed: name !== null,
+    isNamed: name !== null || filledObject !== "",
     objectAlone: isQuote ? "" : (at(words.unquoted_objects, event.eventType) ?? ""),
   };
 }
@@ -106,7 +113,7 @@ export function namedFailures(pairs: readonly (readonly [Described, FullSentence
   });
 }
 
-function at(table: Record<string, string>, key: string): string | undefined {
+function at<T>(table: Record<string, T>, key: string): T | undefined {
   return Object.hasOwn(table, key) ? table[key] : undefined;
 }
 
@@ -140,6 +147,30 @@ function objectOf(event: Described, members: JsonObject, words: Words): [string 
     }
   }
   return [null, `${event.resourceType.replaceAll("_", " ")} ${event.resourceId.slice(0, 8)}`];
+}
+
+/** The first of these texts of which the payload has every member; empty if there is none. */
+function filledText(texts: readonly string[], members: JsonObject): string {
+  for (const text of texts) {
+    let isWhole = true;
+    const filled = text.replace(PLACE, (_, path: string, noun: string | undefined) => {
+      const value = valueAt(reached(members, path), noun);
+      isWhole &&= value !== "";
+      return value;
+    });
+    if (isWhole) return filled;
+  }
+  return "";
+}
+
+/** What such a text has in a place; empty for what cannot stand there. */
+function valueAt(value: Json | undefined, noun: string | undefined): string {
+  if (typeof value === "string") return noun === undefined ? oneLine(value) : "";
+  if (!(value instanceof JsonNumber) || !value.isInteger || BigInt(value.literal) <= 0n) return "";
+  const number = BigInt(value.literal);
+  const text = number.toLocaleString("en-US");
+  if (noun === undefined) return text;
+  return `${text} ${number === 1n ? noun : `${noun}s`}`;
 }
 
 /** What is at a path like `tool`, `request.name` or `resources.0.ARN`. */

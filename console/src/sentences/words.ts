@@ -23,6 +23,8 @@ function complete(answer: Partial<Words>): Words {
     verbs: answer.verbs ?? {},
     unquoted: answer.unquoted ?? {},
     unquoted_objects: answer.unquoted_objects ?? {},
+    object_texts: answer.object_texts ?? {},
+    detail_texts: answer.detail_texts ?? {},
     grammar,
   };
 }

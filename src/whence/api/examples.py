@@ -240,6 +240,7 @@ RESPONSES: dict[str, Json] = {
     "Views": {"views": [_VIEW]},
     "Reaches": {"reach": [{"atLeast": False, "causes": 1, "effects": 0, "failedEffects": 0, "id": _EFFECT}]},
     "Sentences": {
+        "detail_texts": {"whence.retention_applied": ["({reason})"]},
         "grammar": {
             "arguments": ["arguments", "input"],
             "errors": ["error", "message"],
@@ -251,6 +252,7 @@ RESPONSES: dict[str, Json] = {
             "results": ["result"],
             "without_object": ["chat_thread"],
         },
+        "object_texts": {"whence.retention_applied": ["{events event}"]},
         "unquoted": {"inbound_message.received": "sent"},
         "unquoted_objects": {"inbound_message.received": "a message"},
         "verbs": {"action_run.started": "called"},

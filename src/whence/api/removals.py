@@ -23,7 +23,7 @@ from whence.legal_holds import hold_of
 from whence.permissions import ADMIN, READ, Principal
 from whence.removal import DONE, KIND, list_requests, request_of
 from whence.removal_previews import preview_erasure, preview_retention
-from whence.retention import Hold, RemovalRequest
+from whence.retention import Hold, Policy, RemovalRequest
 from whence.retention_schedule import policy_of, put_policy, request_run
 from whence.storage.followers import Definition
 from whence.storage.removals import HOLD
@@ -111,6 +111,31 @@ async def preview(request: Request) -> JsonResponse:
     refuse_parameters(request.scope["query_string"])
     context, tenant = context_of(request), _administrator(request).tenant
     policy, _ = await policy_of(context.store, tenant, context.settings.default_policy)
+    return await _preview_of(context, tenant, policy)
+
+
+@post(
+    f"{_RETENTION}/preview",
+    status_code=200,
+    opt=_operation(
+        "Preview Retention Policy",
+        200,
+        ResponseSpec("What would be removed now", RetentionPreviewBody),
+        *(413, 415, 422),
+        request_content={JSON: ref("RetentionPolicy")},
+    ),
+)
+async def preview_policy(request: Request) -> JsonResponse:
+    """What a run of this policy would remove now, if it were the tenant's. Nothing is set or removed."""
+    refuse_parameters(request.scope["query_string"])
+    context, tenant = context_of(request), _administrator(request).tenant
+    async with read_body(request, context.admission, tenant, _BODY_MAX) as body:
+        check_json_media(request)
+        policy = parse_policy(body)
+    return await _preview_of(context, tenant, policy)
+
+
+async def _preview_of(context: AppContext, tenant: str, policy: Policy) -> JsonResponse:
     async with context.admission.page_place(tenant, indexed=False):
         found = await preview_retention(context.store, tenant, policy, now_us())
     body = RetentionPreviewBody(
@@ -294,7 +319,7 @@ async def get_erasure(request: Request) -> JsonResponse:
 
 
 ROUTES: list[HTTPRouteHandler] = [
-    *(get_retention, set_retention, preview, apply),
+    *(get_retention, set_retention, preview, preview_policy, apply),
     *(list_holds, create_hold, release_hold),
     *(list_erasures, create_erasure, get_erasure),
 ]

@@ -164,7 +164,7 @@ def _key_holder(request: Request) -> Principal:
     if principal.key_id is None or principal.via_cookie:
         raise Forbidden("A session is made with an API key, sent in a header.")
     if OPERATOR in principal.scopes:
-        raise Forbidden("An operator's key reads no events. Exchange it for a token of a tenant first.")
+        raise Forbidden("An operator's key belongs to no tenant. POST /api/v1/session/tenant opens one with it.")
     return principal
 
 

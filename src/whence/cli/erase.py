@@ -10,8 +10,9 @@ from whence.cli.references import EventId, event_id
 from whence.cli.removal_progress import confirm, say_result, wait_until_done
 from whence.cli.selections import Selection
 from whence.cli.terminal import out_json, say
+from whence.client import Whence
 from whence.counting import counted
-from whence.errors import Invalid
+from whence.errors import Invalid, NotFound
 
 __all__ = ["erase"]
 
@@ -39,6 +40,11 @@ def erase(
         ids = [event_id(whence, each) for each in events] or None
         q = chosen.text() if chosen.is_given else None
         found = whence.erasures.preview(q=q, event_ids=ids)
+        if found.exact and not (found.payloads or found.held):
+            _refuse_without_events(whence, q)
+            if not names:
+                say("Nothing was erased: these events have no payload any more.")
+                return
         least = "" if found.exact else "at least "
         held = f" {found.held:,} more are held, and stay." if found.held else ""
         question = f"This erases {least}{counted(found.payloads, 'payload')} for ever.{held}"
@@ -52,4 +58,10 @@ def erase(
     if json:
         out_json(msgspec.json.encode(done))
         return
-    say_result(done)
+    say_result(done, names=names)
+
+
+def _refuse_without_events(whence: Whence, q: str | None) -> None:
+    """Raise NotFound if no event matches `q`, since what was asked for is then hardly what was meant."""
+    if q is not None and not whence.list(q=q, limit=1).total:
+        raise NotFound("No event matches, so nothing was erased. Check the spelling with 'whence list -q'.")

@@ -237,7 +237,7 @@ def get(
     """Show one event."""
     with client_for(server) as whence:
         answer = whence.send(
-            get_request(event_id(whence, reference), include=None if json else "position,recordedAt,outcome")
+            get_request(event_id(whence, reference), include=None if json else "position,recordedAt,outcome,erasedAt")
         )
     event = parse_body(answer, EventBody)
     if json:
@@ -245,6 +245,8 @@ def get(
         return
     fields = msgspec.json.decode(answer.body, type=dict[str, msgspec.Raw])
     payload = fields.pop("payload", msgspec.Raw(b"{}"))
+    if event.erased_at is None or event.erased_at is msgspec.UNSET:
+        fields.pop("erasedAt", None)
     width = max(map(len, fields))
     with paging(no_pager):
         for name, raw in sorted(fields.items()):

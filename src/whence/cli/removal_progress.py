@@ -38,8 +38,8 @@ def wait_until_done(removal: RemovalBody, read: Callable[[], RemovalBody]) -> Re
         removal = read()
 
 
-def say_result(removal: RemovalBody) -> None:
-    """Say what a removal has done."""
+def say_result(removal: RemovalBody, *, names: bool = False) -> None:
+    """Say what a removal has done. `names` says whether the id of an actor was to be replaced."""
     parts = [counted(removal.events, "event") + " removed"] if removal.kind == "retention" else []
     parts.append(f"{counted(removal.payloads, 'payload')} erased")
     if removal.held:
@@ -47,7 +47,9 @@ def say_result(removal: RemovalBody) -> None:
     if removal.renamed_events:
         parts.append(f"the actor of {counted(removal.renamed_events, 'event')} is now {removal.pseudonym}")
     elif removal.renamed_events == 0:
-        parts.append("no actor was renamed")
+        parts.append("no event had the id of this actor")
+    elif names:
+        parts.append("the id of the actor was not replaced, since one of its events is held or announces a removal")
     if removal.sealed is False:
         parts.append("not sealed")
     say(printable(f"Done: {', '.join(parts)}."))

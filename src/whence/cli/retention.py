@@ -53,23 +53,29 @@ def set_policy(
             help="Erase the payloads of an event type earlier, as in 'chat_thread.*=30d'. May be repeated.",
         ),
     ] = None,
+    yes: Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")] = False,
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Set how long the tenant keeps its events. Replaces the whole policy.
 
-    The age counts from when an event was recorded. The server applies the policy once a day;
-    'whence retention apply' does so at once.
+    The age counts from when an event was recorded. Says what the policy would remove now, and asks
+    before it is set. The server applies it once a day; 'whence retention apply' does so at once.
     """
     days = None if max_age == "forever" else _days(max_age)
     rules = dict(_rule(text) for text in rule or ())
     with client_for(server) as whence:
+        if days is not None or rules:
+            preview = _preview_text(whence.retention.preview_of(days, rules))
+            question = f"{preview} The server begins within a day, and goes on as events get older."
+            if not confirm(question, yes=yes):
+                say("Nothing was set.")
+                return
         found = whence.retention.set(days, rules)
-        preview = whence.retention.preview()
     if json:
         out_json(msgspec.json.encode(found))
         return
-    say(f"Set: events are kept {_age(found.max_age_days)}. {_preview_text(preview)}")
+    say(f"Set: events are kept {_age(found.max_age_days)}.")
 
 
 @app.command

@@ -50,6 +50,10 @@ class Retention:
         """What a run of the policy would remove now."""
         return parse_body(self._send(_request("GET", f"{_RETENTION}/preview")), RetentionPreviewBody)
 
+    def preview_of(self, max_age_days: int | None, rules: Mapping[str, int] | None = None) -> RetentionPreviewBody:
+        """What a run would remove now if this were the policy, as for `set`. Nothing is set or removed."""
+        return parse_body(self._send(_preview_request(max_age_days, rules)), RetentionPreviewBody)
+
     def apply(self) -> RemovalBody:
         """Ask for a run now. `get` says how far it is."""
         return parse_body(self._send(_request("POST", f"{_RETENTION}/apply")), RemovalBody)
@@ -72,6 +76,12 @@ class AsyncRetention:
     async def preview(self) -> RetentionPreviewBody:
         """As `Retention.preview`."""
         return parse_body(await self._send(_request("GET", f"{_RETENTION}/preview")), RetentionPreviewBody)
+
+    async def preview_of(
+        self, max_age_days: int | None, rules: Mapping[str, int] | None = None
+    ) -> RetentionPreviewBody:
+        """As `Retention.preview_of`."""
+        return parse_body(await self._send(_preview_request(max_age_days, rules)), RetentionPreviewBody)
 
     async def apply(self) -> RemovalBody:
         """As `Retention.apply`."""
@@ -200,8 +210,16 @@ def _one(path: str, id_: str | UUID) -> str:
 
 
 def _policy_request(max_age_days: int | None, rules: Mapping[str, int] | None) -> ApiRequest:
+    return _request("PUT", _RETENTION, _policy(max_age_days, rules))
+
+
+def _preview_request(max_age_days: int | None, rules: Mapping[str, int] | None) -> ApiRequest:
+    return _request("POST", f"{_RETENTION}/preview", _policy(max_age_days, rules))
+
+
+def _policy(max_age_days: int | None, rules: Mapping[str, int] | None) -> dict[str, Any]:
     given = [{"eventType": event_type, "maxAgeDays": days} for event_type, days in (rules or {}).items()]
-    return _request("PUT", _RETENTION, {"maxAgeDays": max_age_days, "rules": given})
+    return {"maxAgeDays": max_age_days, "rules": given}
 
 
 def _erasure(q: str | None, event_ids: Iterable[str | UUID] | None, reason: str) -> dict[str, Any]:

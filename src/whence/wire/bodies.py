@@ -75,10 +75,10 @@ class EventBody(WireBody, frozen=True, kw_only=True, gc=False):
     tenant_id: str
 
     @property
-    def payload(self) -> Mapping[str, Any]:
-        """The payload as a mapping, parsed anew each time. An erased one is empty."""
+    def payload(self) -> Mapping[str, Any] | None:
+        """The payload as a mapping, parsed anew each time. None once it was erased."""
         payload = msgspec.json.decode(self.raw_payload)
-        return payload if isinstance(payload, dict) else {}
+        return payload if isinstance(payload, dict) else None
 
     @property
     def payload_bytes(self) -> bytes:
@@ -158,7 +158,9 @@ class SentenceGrammarBody(msgspec.Struct, frozen=True, kw_only=True):
 class SentencesBody(msgspec.Struct, frozen=True, kw_only=True):
     """How events read as sentences on this server. The keys are those of a file of `WHENCE_SENTENCES`."""
 
+    detail_texts: dict[str, tuple[str, ...]]
     grammar: SentenceGrammarBody
+    object_texts: dict[str, tuple[str, ...]]
     unquoted: dict[str, str]
     unquoted_objects: dict[str, str]
     verbs: dict[str, str]

@@ -13,7 +13,9 @@ def encode_sentences(grammar: Grammar) -> bytes:
     words = {name: getattr(grammar, name) for name in SentenceGrammarBody.__struct_fields__}
     return msgspec.json.encode(
         SentencesBody(
+            detail_texts=dict(grammar.detail_texts),
             grammar=SentenceGrammarBody(**words),
+            object_texts=dict(grammar.object_texts),
             unquoted=dict(grammar.unquoted),
             unquoted_objects=dict(grammar.unquoted_objects),
             verbs=dict(grammar.verbs),
