@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from functools import lru_cache
 
 __all__ = ["RESOURCE_NAMESPACE", "canonical", "earlier_spelling", "is_uuid", "resource_uuid", "spellings"]
 
@@ -43,6 +44,7 @@ def spellings(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text.lower(), text.upper(), text))) if is_uuid(text) else (text,)
 
 
+@lru_cache(4_096)  # an append asks several times for the texts of its events, many of which are alike
 def earlier_spelling(text: str) -> str | None:
     """The upper case of a UUID in canonical form that has letters; None for any other text."""
     return text.upper() if is_uuid(text) and text.islower() else None

@@ -91,7 +91,7 @@ class Ingest:
         Raises the errors of `submit` and of its future. If the waiting task is cancelled, the events may still be
         stored; sent again with the same ids, they are replays.
         """
-        return await asyncio.shield(self.submit(tenant, events, atomic=atomic, readable=readable))
+        return await self.submit(tenant, events, atomic=atomic, readable=readable)
 
     @asynccontextmanager
     async def parsing(self, tenant: str) -> AsyncIterator[None]:
@@ -115,7 +115,8 @@ class Ingest:
         atomic: bool = False,
         readable: tuple[str, ...] | None = None,
     ) -> "asyncio.Future[list[Receipt]]":
-        """Queue the events of one request. The future has their receipts once they are durable; do not cancel it.
+        """Queue the events of one request. The future has their receipts once they are durable; if it is
+        cancelled, they may still be stored.
 
         Raises Busy when the queue is full, and Throttled when the tenant's part of it is. The future raises Unavailable
         when the commit failed, and, for an atomic request, the error of the event that could not be stored.

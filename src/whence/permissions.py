@@ -66,6 +66,7 @@ _TENANT_GRANT = "tenant:"
 """What comes before the name of a further tenant among the grants of a session."""
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _KEY_PREFIX = "whk_"
 _SESSION_PREFIX = "whs_"
 _CODE_PREFIX = "whl_"
@@ -311,8 +312,9 @@ def _sha256(secret: str) -> bytes:
 
 
 def _base62(number: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits.append(_DIGITS[digit])
-    return "".join(reversed(digits))
+    """The last digits of a number. Two at a time, since every request with a key has its checksum computed."""
+    pairs = []
+    for _ in range(0, width, 2):
+        number, pair = divmod(number, len(_PAIRS))
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[-width:]

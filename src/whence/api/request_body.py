@@ -7,9 +7,9 @@ while it is inflated. The bytes in memory count as the tenant's until the reques
 import asyncio
 import codecs
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import cast
 
 from litestar.exceptions import HTTPException
@@ -34,23 +34,33 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0
 _inflaters = ThreadPoolExecutor(INFLATING_THREADS, thread_name_prefix="whence-inflate")
 
 
-@asynccontextmanager
-async def read_body(
-    request: Request, admission: Admission, tenant: str, limit: int, *, may_be_empty: bool = False
-) -> AsyncIterator[bytes]:
+class read_body(AbstractAsyncContextManager[bytes]):  # noqa: N801  (used like a function; a generator takes longer)
     """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
 
     Raises TooLarge, Busy, Throttled, UnsupportedMedia for an encoding other than gzip and zstd and for UTF-16, and
     Invalid for a body that does not inflate, or is empty and may not be.
     """
-    reader = _BodyReader(admission, tenant, limit)
-    try:
-        read = [await reader.read(request)]
-        if not read[0] and not may_be_empty:
-            raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
-        yield read.pop()  # the caller has the only reference, and may drop it
-    finally:
-        admission.bodies.give_back(tenant, reader.taken)
+
+    def __init__(
+        self, request: Request, admission: Admission, tenant: str, limit: int, *, may_be_empty: bool = False
+    ) -> None:
+        self._request = request
+        self._reader = _BodyReader(admission, tenant, limit)
+        self._may_be_empty = may_be_empty
+
+    async def __aenter__(self) -> bytes:
+        """Read the body. The caller has the only reference to it, and may drop it."""
+        try:
+            body = await self._reader.read(self._request)
+            if not body and not self._may_be_empty:
+                raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
+        except BaseException:
+            self._reader.give_back()
+            raise
+        return body
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._reader.give_back()
 
 
 class _BodyReader:
@@ -61,6 +71,10 @@ class _BodyReader:
         self.tenant = tenant
         self.limit = limit
         self.taken = 0
+
+    def give_back(self) -> None:
+        """No longer count the bytes as the tenant's."""
+        self.admission.bodies.give_back(self.tenant, self.taken)
 
     async def read(self, request: Request) -> bytes:
         """The whole inflated body, without the byte order mark of UTF-8; see `read_body`."""

@@ -326,12 +326,16 @@ class _LossyStream:
         self._stream = stream
 
     def write(self, line: Any) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:  # noqa: SIM105  (contextlib.suppress takes longer, and each request has a line)
             self._stream.write(line)
+        except (OSError, ValueError):
+            pass
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
+        try:  # noqa: SIM105  (as above)
             self._stream.flush()
+        except (OSError, ValueError):
+            pass
 
 
 def _allow_files(number: int) -> None:

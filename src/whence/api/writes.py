@@ -1,6 +1,5 @@
 """The two routes that store events: one at a time, or a batch."""
 
-import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -13,7 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import context_of, now_us, principal_of, root_path_of
 from whence.api.error_responses import status_of
-from whence.api.headers import header_names, header_values, media_type
+from whence.api.headers import header_values, media_type
 from whence.api.operation import Json, Operation, ResponseSpec, announce_fields, ref
 from whence.api.request import Request
 from whence.api.request_body import read_body
@@ -46,6 +45,7 @@ __all__ = ["ROUTES"]
 _NDJSON = ("application/x-ndjson", "application/jsonlines")
 _CE_ONE = "application/cloudevents+json"
 _CE_BATCH = "application/cloudevents-batch+json"
+_CE_PREFIX = b"ce-"  # of headers
 _UNSTATED = ("", "application/x-www-form-urlencoded")  # what curl sends unless told otherwise
 _KEY_MAX = 255
 
@@ -185,7 +185,7 @@ async def _store_many(request: Request) -> JsonResponse:
             await context.admission.admit_events(request, viewer, valid)
             submit = partial(context.ingest.submit, viewer.tenant, valid, atomic=atomic, readable=viewer.readable)
             stored = submit() if valid else None
-        receipts = [] if stored is None else await asyncio.shield(stored)
+        receipts = [] if stored is None else await stored
     return _answer_many(request, parsed, receipts, masked)
 
 
@@ -272,13 +272,23 @@ def _ingest_context(request: Request) -> IngestContext:
 
 def _is_binary(request: Request) -> bool:
     """Whether this is a CloudEvent in binary mode, whose body is its data and may be left out."""
-    media = media_type(request.scope)
-    return media not in (_CE_ONE, _CE_BATCH) and is_cloudevents(media, header_names(request.scope))
+    if not _has_attributes(request):
+        return False
+    media, names = media_type(request.scope), [name.decode("latin-1") for name, _ in request.scope["headers"]]
+    return media not in (_CE_ONE, _CE_BATCH) and is_cloudevents(media, names)
+
+
+def _has_attributes(request: Request) -> bool:
+    """Whether a header may be the attribute of a CloudEvent."""
+    return any(name.startswith(_CE_PREFIX) for name, _ in request.scope["headers"])
 
 
 def _headers(request: Request) -> dict[str, str]:
-    """The headers by name in lower case. Raises Invalid for an attribute that was sent twice."""
+    """The headers by name in lower case; none of them if no attribute of a CloudEvent is among them. Raises Invalid for
+    an attribute that was sent twice."""
     found: dict[str, str] = {}
+    if not _has_attributes(request):
+        return found
     for raw_name, raw_value in request.scope["headers"]:
         name = raw_name.decode("latin-1").lower()
         if name.startswith("ce-") and name in found:

@@ -5,6 +5,7 @@ stored, and writes the rows.
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -192,7 +193,8 @@ def _sequence(
         if different:
             raise Conflict(different if readable is None or stored.resource_type in readable else ())
         return Receipt(stored, replayed=True)
-    _refuse_removed(head, new)
+    if head.removed_recorded_at:
+        _refuse_removed(head, new)
     outcome = new.outcome or outcome_of(new.event_type)
     event = Event(
         tenant_id=head.tenant,
@@ -217,7 +219,7 @@ def _sequence(
 def _refuse_removed(head: HeadDraft, new: NewEvent) -> None:
     """Raise Invalid for an event that is as old as those that were removed. Their ids are forgotten, so it may be one
     of them that is sent again."""
-    if head.removed_recorded_at and new.occurred_at <= head.removed_recorded_at + FUTURE_MAX_US:
+    if new.occurred_at <= head.removed_recorded_at + FUTURE_MAX_US:
         raise Invalid.at(
             ("body", "occurredAt"),
             "Events of this time were removed by the log's retention, so it cannot be told whether this one was among "
@@ -301,21 +303,21 @@ def _naming_item(index: int, error: WhenceError) -> WhenceError:
 
 def count_flows_and_resources(batch: Batch) -> None:
     """Set `flows` and `resources` of a batch from its events."""
+    flows = batch.flows
     for event in batch.events:
-        failed = event.outcome == "failure"
-        flow = batch.flows.get(event.correlation_id)
+        at, failed = event.occurred_at, event.outcome == "failure"
+        flow = flows.get(event.correlation_id)
         if flow is None:
-            batch.flows[event.correlation_id] = FlowDelta(1, int(failed), event.occurred_at, event.occurred_at)
-        else:
-            flow.events += 1
-            flow.failures += failed
-            flow.first_at = min(flow.first_at, event.occurred_at)
-            flow.last_at = max(flow.last_at, event.occurred_at)
-        resource = batch.resources.get((event.resource_id, event.resource_type))
-        if resource is None:
-            batch.resources[event.resource_id, event.resource_type] = ResourceDelta(1)
-        else:
-            resource.events += 1
+            flows[event.correlation_id] = FlowDelta(1, int(failed), at, at)
+            continue
+        flow.events += 1
+        flow.failures += failed
+        if at < flow.first_at:
+            flow.first_at = at
+        elif at > flow.last_at:
+            flow.last_at = at
+    named = Counter([(event.resource_id, event.resource_type) for event in batch.events])
+    batch.resources = {name: ResourceDelta(events) for name, events in named.items()}
 
 
 def measure_payloads(head: HeadDraft, batch: Batch) -> None:

@@ -298,6 +298,8 @@ def parse_atomic(query_string: bytes) -> bool:
 
 def refuse_parameters(query_string: bytes) -> None:
     """Raise `Invalid` with every parameter that was sent, on a route that takes none."""
+    if not query_string:
+        return
     reader = QueryReader("create")
     reader.split(query_string)
     reader.finish()

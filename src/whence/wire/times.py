@@ -12,6 +12,12 @@ TIME_MIN_US = -62_135_596_800_000_000
 TIME_MAX_US = 253_402_300_799_999_999
 """9999-12-31T23:59:59.999999Z"""
 
+_DAY_US = 86_400_000_000
+_DAYS_CACHED = 2_048
+"""The texts of days, which are kept: most events of a log lie within few of them."""
+
+_MINUTES = tuple(f"{minute // 60:02d}:{minute % 60:02d}:" for minute in range(24 * 60))
+
 _TEXT_MAX = 64
 _DATE = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
 _CLOCK = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
@@ -69,7 +75,7 @@ def parse_query_time(text: str, now: int) -> int:
 def _microseconds(match: re.Match[str], rule: str) -> int:
     clock, fraction, offset = match.groups()
     try:
-        us = _minute_us(clock[:16]) + int(clock[17:]) * 1_000_000
+        us = _day_us(clock[:10]) + _minute_us(clock[11:16]) + int(clock[17:]) * 1_000_000
     except ValueError:  # the year 0, the 30th of February
         raise ValueError(_RANGE_RULE if clock.startswith("0000") else rule) from None
     if fraction:
@@ -80,11 +86,16 @@ def _microseconds(match: re.Match[str], rule: str) -> int:
     return us
 
 
-@lru_cache(8_192)
+@lru_cache(_DAYS_CACHED)
+def _day_us(text: str) -> int:
+    """The microseconds at which a day begins."""
+    return (datetime.fromisoformat(text) - _EPOCH).days * _DAY_US
+
+
+@lru_cache(len(_MINUTES))
 def _minute_us(text: str) -> int:
-    """The microseconds of a date with hour and minute. Events come in bursts, so most lookups hit the cache."""
-    delta = datetime.fromisoformat(text) - _EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000
+    """The microseconds from the beginning of a day to a minute of it."""
+    return (int(text[:2]) * 60 + int(text[3:])) * 60_000_000
 
 
 def _in_range(us: int) -> int:
@@ -99,19 +110,19 @@ def format_time(us: int) -> str:
     >>> format_time(0), format_time(-1)
     ('1970-01-01T00:00:00Z', '1969-12-31T23:59:59.999999Z')
     """
-    minute, rest = divmod(us, 60_000_000)
-    second, fraction = divmod(rest, 1_000_000)
-    return f"{_minute(minute)}{second:02d}.{fraction:06d}Z" if fraction else f"{_minute(minute)}{second:02d}Z"
+    text = format_time_fixed(us)
+    return text if us % 1_000_000 else f"{text[:19]}Z"
 
 
 def format_time_fixed(us: int) -> str:
     """The time for hashing: always with six digits of fraction."""
-    minute, rest = divmod(us, 60_000_000)
-    second, fraction = divmod(rest, 1_000_000)
-    return f"{_minute(minute)}{second:02d}.{fraction:06d}Z"
+    day, rest = divmod(us, _DAY_US)
+    minute, rest = divmod(rest, 60_000_000)
+    digits = str(100_000_000 + rest)  # a leading 1, then seconds and microseconds with their zeros
+    return f"{_day(day)}{_MINUTES[minute]}{digits[1:3]}.{digits[3:]}Z"
 
 
-@lru_cache(8_192)
-def _minute(minute: int) -> str:
-    """The text up to the seconds. Events come in bursts, so most lookups hit the cache."""
-    return (_EPOCH + timedelta(minutes=minute)).isoformat()[:17]
+@lru_cache(_DAYS_CACHED)
+def _day(day: int) -> str:
+    """The text up to the hour."""
+    return (_EPOCH + timedelta(days=day)).isoformat()[:11]

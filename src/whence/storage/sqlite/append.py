@@ -145,7 +145,8 @@ class SQLiteTenantLog:
 
     def has_flow(self, correlation_id: str) -> bool:
         """See `TenantLog`."""
-        self.read_flows((correlation_id,))
+        if correlation_id not in self.flows:
+            self.read_flows((correlation_id,))
         return self.flows[correlation_id] is not None
 
     def read_flows(self, correlation_ids: Iterable[str]) -> None:

@@ -67,21 +67,25 @@ def number_of(key: int) -> int:
     return key & POSITION_MASK
 
 
+_UUIDS_CACHED = 8_192
+
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
+@lru_cache(_UUIDS_CACHED)
 def uuid_bytes(text: str) -> bytes:
-    """The 16 bytes of a UUID in canonical text."""
+    """The 16 bytes of a UUID in canonical text. Cached, since an id is looked up, stored, and named as a cause."""
     return bytes.fromhex(text.replace("-", ""))
 
 
-@lru_cache(8_192)
+@lru_cache(_UUIDS_CACHED)
 def uuid_text(value: bytes) -> str:
     """The canonical text of a UUID's 16 bytes. Cached, since most requests ask for the newest events."""
     text = value.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+@lru_cache(_UUIDS_CACHED)
 def cause_from(text: str | None) -> bytes | str | None:
     """A causationId as the column keeps it: 16 bytes when it is a UUID in canonical text, else the text."""
     if text is None or _CANONICAL.fullmatch(text) is None:
@@ -134,10 +138,10 @@ def event_from(tenant: str, row: tuple[Any, ...]) -> Event:
 
 def event_values(tenant_no: int, batch: Batch, hashed: Sequence[HashedEvent]) -> list[tuple[Any, ...]]:
     """The values of `EVENT_COLUMNS` for the events of a batch, whose flows and resources have their numbers."""
-    flows, resources = batch.flows, batch.resources
+    flows, resources, before_first = batch.flows, batch.resources, key_of(tenant_no, 0)
     return [
         (
-            key_of(tenant_no, event.position),
+            before_first + event.position,
             tenant_no,
             uuid_bytes(event.id),
             event.occurred_at,
