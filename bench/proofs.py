@@ -3,9 +3,9 @@
     python -m bench.proofs --events 1000000 --purged 500000
 
 The log is built as for the other parts and copied. `append` is a request of 16 events, one at a time without a pause;
-its times are compared with and without a purge beside it. Sealing is measured on batches of 1,000 events: the
-processor time of this process with a sealer beside them, by that of the same batches without one. No event announces
-the purge, so `whence verify` would find it.
+its times are compared with and without a purge beside it, in turns. Sealing is measured in rounds of 10,000 events: the
+processor time of this process for sealing them, by that for appending them. No event announces the purge, so
+`whence verify` would find it.
 """
 
 import argparse
@@ -14,12 +14,11 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from bench.build_store import TENANT, build
-from bench.measure import times_of
+from bench.measure import spread, times_of
 from bench.workload import Shape, batched, of_one_tenant
 from whence.events import NewEvent, Query, Viewer
 from whence.merkle_proofs import inclusion_ranges
@@ -33,10 +32,11 @@ from whence.wire.ids import new_uuid7
 
 STORES = Path(__file__).parent / ".stores"
 _APPENDED = 16
-_BATCHES = 60
-_ROUNDS = 5
+_SECOND = 10_000
+"""Events that are appended before they are sealed: about as many as come in a second at full speed."""
+
 _PROOFS = 1_000
-_ALONE_S = 10.0
+_TURN_S = 4.0
 _AHEAD_US = 299_000_000
 """Events are sent with times later than those of the log, as if it had been recorded long ago: others are refused once
 events are purged."""
@@ -51,10 +51,10 @@ def _later(new: NewEvent) -> NewEvent:
     return type(new)(**{name: changes.get(name, getattr(new, name)) for name in new.__struct_fields__})
 
 
-async def _append_times(store: Store, events: list[NewEvent], until: Callable[[], bool]) -> list[float]:
-    """Seconds of each append, one after the other, until told to stop."""
+async def _append_times(store: Store, events: list[NewEvent], until: float) -> list[float]:
+    """Seconds of each append, one after the other, until this time."""
     times = []
-    while not until():
+    while time.monotonic() < until:
         some = tuple(map(_later, random.sample(events, _APPENDED)))
         started = time.perf_counter()
         [result] = await store.append(TENANT, [Write(some)])
@@ -64,29 +64,68 @@ async def _append_times(store: Store, events: list[NewEvent], until: Callable[[]
     return times
 
 
-async def _purge(store: Store, upto: int) -> list[float]:
-    """Seconds of each batch."""
-    times, pace, since = [], Pace(), 1
-    while since < upto:
-        end = min(since + pace.size, upto)
-        async with pace.batch():
-            started = time.perf_counter()
-            await store.removals.purge(TENANT, Purge(since, end), ())
-            times.append(time.perf_counter() - started)
-        since = end
-    return times
+class _Purging:
+    """A purge of the beginning of the log, which goes on while it may."""
+
+    def __init__(self, store: Store, purged: int) -> None:
+        self._store, self._end = store, purged + 1
+        self.since = 1
+        self.batches: list[float] = []
+        self.seconds = 0.0
+        self._pace = Pace()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all of it is removed."""
+        return self.since >= self._end
+
+    async def go_on(self, until: float) -> None:
+        """Remove events, a batch at a time, until this time."""
+        began = time.monotonic()
+        while not self.is_done and time.monotonic() < until:
+            upto = min(self.since + self._pace.size, self._end)
+            async with self._pace.batch():
+                started = time.perf_counter()
+                await self._store.removals.purge(TENANT, Purge(self.since, upto), ())
+                self.batches.append(time.perf_counter() - started)
+            self.since = upto
+        self.seconds += time.monotonic() - began
 
 
-async def _purge_beside_appends(store: Store, events: list[NewEvent], purged: int) -> None:
-    end = time.monotonic() + _ALONE_S
-    alone = times_of(await _append_times(store, events, lambda: time.monotonic() > end))
-    purging = asyncio.create_task(_purge(store, purged + 1))
-    started = time.monotonic()
-    beside = times_of(await _append_times(store, events, purging.done))
-    seconds, batches = time.monotonic() - started, times_of(await purging)
-    _say("append, p50 and p99 in ms", f"{alone.p50_ms}, {alone.p99_ms}")
-    _say("the same beside a purge", f"{beside.p50_ms}, {beside.p99_ms}: {beside.p99_ms / alone.p99_ms:.2f} times p99")
-    _say(f"purge of {purged:,} events", f"{seconds:.1f} s; a batch p50 {batches.p50_ms}, p99 {batches.p99_ms} ms")
+async def _purge_beside_appends(store: Store, events: list[NewEvent], purged: int, turns: int) -> None:
+    """Appends without and beside a purge, in turns. What the turns have not removed is removed without appends."""
+    purging = _Purging(store, purged)
+    alone: list[float] = []
+    beside: list[float] = []
+    for turn in range(turns):
+        for is_beside in (True, False) if turn % 2 else (False, True):
+            end = time.monotonic() + _TURN_S
+            appending = _append_times(store, events, end)
+            if is_beside:
+                found, _ = await asyncio.gather(appending, purging.go_on(end))
+                beside += found
+            else:
+                alone += await appending
+    one, other, batches = times_of(alone), times_of(beside), times_of(purging.batches)
+    _say(f"append, p50, p95 and p99 in ms, of {one.count:,}", f"{one.p50_ms}, {one.p95_ms}, {one.p99_ms}")
+    ratio = other.p99_ms / one.p99_ms
+    _say(
+        f"the same beside a purge, of {other.count:,}",
+        f"{other.p50_ms}, {other.p95_ms}, {other.p99_ms}: {ratio:.2f} x p99",
+    )
+    rate = (purging.since - 1) / purging.seconds
+    _say(
+        "purged beside appends",
+        f"{purging.since - 1:,}, {rate:,.0f}/s; a batch p50 {batches.p50_ms}, p99 {batches.p99_ms} ms",
+    )
+    before, purging.seconds, cpu = purging.since, 0.0, time.process_time()
+    await purging.go_on(float("inf"))
+    rate = (purging.since - before) / max(purging.seconds, 1e-9)
+    taken = time.process_time() - cpu
+    _say(
+        "purged without appends",
+        f"{purging.since - before:,} in {purging.seconds:.1f} s, {rate:,.0f}/s; {taken:.1f} s CPU",
+    )
 
 
 async def _seal_and_prove(store: Store, sealing: Sealing) -> None:
@@ -108,23 +147,25 @@ async def _seal_and_prove(store: Store, sealing: Sealing) -> None:
     _say(f"a proof, of {_PROOFS:,}", f"p50 {proofs.p50_ms}, p99 {proofs.p99_ms} ms")
 
 
-async def _cost_of_sealing(events: list[NewEvent], folder: Path, secret: StoreSecret) -> None:
-    """Rounds in turns, each on a fresh store."""
-    taken: dict[bool, list[float]] = {True: [], False: []}
-    for number in range(_ROUNDS * 2):
-        seals = number % 2 == 0
-        store = create_store(f"sqlite:///{folder}/sealed-{number}.db")
-        beside: Coroutine[Any, Any, None] = Sealing(store, secret).run() if seals else asyncio.sleep(3_600)
-        task = asyncio.create_task(beside)
+async def _cost_of_sealing(events: list[NewEvent], folder: Path, secret: StoreSecret, tenants: int) -> None:
+    """Rounds of appends to this many logs, each followed by the sealing of what was appended."""
+    store = create_store(f"sqlite:///{folder}/sealed-{tenants}.db")
+    sealing = Sealing(store, secret)
+    batch = min(1_000, _SECOND // tenants)
+    shares: list[float] = []
+    for first in range(0, len(events), _SECOND):
         cpu = time.process_time()
-        for some in batched(iter(events[: _BATCHES * 1_000])):
-            await store.append(TENANT, [Write(tuple(some))])
-        taken[seals].append(time.process_time() - cpu)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await store.close()
-    ratios = sorted(sealed / plain for sealed, plain in zip(taken[True], taken[False], strict=True))
-    _say("processor time with a sealer, by without", ", ".join(f"{ratio:.3f}" for ratio in ratios))
+        for number, some in enumerate(batched(iter(events[first : first + _SECOND]), batch)):
+            await store.append(f"tenant-{number % tenants}", [Write(tuple(some))])
+        appended = time.process_time()
+        await sealing.seal_all()
+        shares.append((time.process_time() - appended) / (appended - cpu))
+    await store.close()
+    found = spread(shares[1:])  # the first round names the logs
+    _say(
+        f"sealing {tenants} logs by appending, CPU",
+        f"median {found.median:.2%}, {found.least:.2%} to {found.most:.2%} of {len(shares) - 1} rounds",
+    )
 
 
 async def _measure(asked: argparse.Namespace) -> None:
@@ -134,14 +175,15 @@ async def _measure(asked: argparse.Namespace) -> None:
     secret = StoreSecret("the secret of a store that is measured", is_shared=True)
     with tempfile.TemporaryDirectory(dir=STORES) as name:
         folder = Path(name)
-        await _cost_of_sealing(events, folder, secret)
+        for tenants in (1, 10, 100):
+            await _cost_of_sealing(events, folder, secret, tenants)
         shutil.copy(built.path, folder / "log.db")
         before = (folder / "log.db").stat().st_size
         url = f"sqlite:///{folder}/log.db"
         store = create_store(url)
         try:
             await _seal_and_prove(store, Sealing(store, secret))
-            await _purge_beside_appends(store, events, asked.purged)
+            await _purge_beside_appends(store, events, asked.purged, asked.turns)
             await _seal_and_prove(store, Sealing(store, secret))
             count = await store.count_events(Viewer(TENANT), Query())
             _say("events that are left", f"{count.total:,}")
@@ -159,6 +201,7 @@ def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="events in the log")
+    parser.add_argument("--turns", type=int, default=12, help="turns of appends without and beside a purge")
     parser.add_argument("--purged", type=int, default=500_000, help="events that are purged")
     asyncio.run(_measure(parser.parse_args()))
 

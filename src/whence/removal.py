@@ -68,14 +68,24 @@ _FOR_READERS = (
 _log = structlog.get_logger("whence.removal")
 
 
-_REMOVED_S = 0.025
+_REMOVED_S = 0.010
 """A batch is to keep the writer for about this long, since appends wait meanwhile."""
+
+_RESTS = 2.0
+"""After a batch, the log has this many times as long for appends alone. So most of them meet no batch, and a batch that
+takes longer because the store is busy is followed by a longer rest."""
+
+_REST_MAX_S = 0.5
 
 _REMOVED_FIRST, _REMOVED_LEAST = 100, 20
 
 
 class Pace:
-    """How many positions are removed at a time. After each batch the log has as much time for appends."""
+    """How many positions are removed at a time, and how long the log has for appends after them.
+
+    Both follow from how long the last batch took, with its wait for the store. So a purge is quick where nobody else
+    writes, and gives way where many do.
+    """
 
     def __init__(self) -> None:
         """Begin with a small batch."""
@@ -89,7 +99,7 @@ class Pace:
         seconds = max(time.monotonic() - began, 0.001)
         fitting = int(self.size * min(2.0, _REMOVED_S / seconds))
         self.size = min(max(fitting, _REMOVED_LEAST), REMOVED_AT_ONCE)
-        await asyncio.sleep(min(seconds, _POLL_S))
+        await asyncio.sleep(min(_RESTS * seconds, _REST_MAX_S))
 
 
 class _TakenOver(WhenceError):

@@ -5,6 +5,9 @@
     record   size and root are noted outside of the log, durably
     publish  the signed checkpoint is stored, if no other process was faster
 
+Of the logs that it sealed last, a sealer keeps the right edge of the tree. From that and the leaves that were added, it
+computes the root without reading the rest again. Whatever does not fit is checked as above.
+
 A log that must go on although it does not extend what was signed, or with another key, gets a new epoch: a new origin
 and key. An event of the log says why. Nobody but an operator asks for it.
 
@@ -16,6 +19,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -41,7 +45,7 @@ from whence.storage.seals import (
     TileRow,
     hashes_of,
 )
-from whence.tiles import TILE_WIDTH, grown_tiles, partial_tiles, tree_hash
+from whence.tiles import TILE_WIDTH, RightEdge, grown_tiles, partial_tiles, tiles_under, tree_hash
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.log_events import log_event
 
@@ -59,10 +63,22 @@ _AGAIN_S = 10.0
 """A log that must not be signed is examined again after this time."""
 
 _SLICE_TILES = 16
-"""Full tiles of leaves that are hashed at a time: some four milliseconds of this event loop."""
+"""Full tiles of leaves that are hashed at a time: some two milliseconds of this event loop."""
 
 _VISIT_SLICES = 16
 """Slices of one log in a round; then the logs of others have their turn."""
+
+_AT_ONCE = 32
+"""Logs that are sealed at the same time. They share the commits of the store, and the syncs of the record."""
+
+_EDGES_MAX = 2_000
+"""Logs of which the right edge is kept, at most some 16 KiB each."""
+
+_LATEST_S = 0.9
+"""A round and the pause after it take less, so that an event is sealed within a second."""
+
+_PAUSE_BY_ROUND = 10
+"""A round that took long is followed by a pause of so many times as long, as far as the second allows it."""
 
 _SEED_BYTES = 32
 
@@ -86,6 +102,13 @@ def log_signer(secret: StoreSecret, origin: str) -> NoteSigner:
     return NoteSigner(origin, secret.subkey(f"log key {origin}")[:_SEED_BYTES])
 
 
+class _Sealed(NamedTuple):
+    """A log as this process sealed it last: its origin, whose size is that of the checkpoint, and its right edge."""
+
+    origin: Origin
+    edge: RightEdge
+
+
 class Sealing:
     """Seals the logs of every tenant, while it has the lease."""
 
@@ -105,6 +128,7 @@ class Sealing:
         self._signers: dict[str, NoteSigner] = {}
         self._stopped: dict[str, tuple[str, float]] = {}
         self._former: dict[str, str] = {}
+        self._sealed: dict[str, _Sealed] = {}
 
     @property
     def stopped(self) -> dict[str, str]:
@@ -115,10 +139,10 @@ class Sealing:
         """Seal until cancelled."""
         try:
             while True:
-                pause = _PAUSE_S
+                pause, began = _PAUSE_S, time.monotonic()
                 try:
                     await self.seal_all()
-                    pause = _EVERY_S
+                    pause = _pause_after(time.monotonic() - began)
                 except WhenceError as error:
                     _log.warning("sealing_waits", error=str(error))
                 except Exception as error:
@@ -135,16 +159,21 @@ class Sealing:
             return
         await self._begin_epochs()
         now = time.monotonic()
-        for tenant in await self._seals.unsealed():
-            if tenant in self._stopped and now < self._stopped[tenant][1]:
-                continue
+        grown = [each for each in await self._seals.unsealed() if now >= self._stopped.get(each, ("", now))[1]]
+        for at in range(0, len(grown), _AT_ONCE):
             if not await self._has_lease():
                 return
-            try:
-                await self.seal(tenant)
-                self._stopped.pop(tenant, None)
-            except (NotSealable, Unsound) as error:
-                self._stop(tenant, str(error))
+            together = map(self._seal_or_stop, grown[at : at + _AT_ONCE])
+            for error in await asyncio.gather(*together, return_exceptions=True):
+                if error is not None:
+                    raise error
+
+    async def _seal_or_stop(self, tenant: str) -> None:
+        try:
+            await self.seal(tenant)
+            self._stopped.pop(tenant, None)
+        except (NotSealable, Unsound) as error:
+            self._stop(tenant, str(error))
 
     async def _begin_epochs(self) -> None:
         """Begin the epochs that are asked for, and note which former keys still sign."""
@@ -223,6 +252,8 @@ class Sealing:
         Raises NotSealable, Unsound when hashes are missing, and Unavailable.
         """
         head = await self._store.head(tenant)
+        if await self._extend(tenant, head):
+            return True
         if not await self._grow(tenant, head.size):
             return False
         origin = await self._origin(tenant)
@@ -236,28 +267,61 @@ class Sealing:
             raise NotSealable("The leaves in the store do not make the root of the log. Run 'whence verify'.")
         if earlier != [each.root for each in last]:
             raise NotSealable("The log does not extend what was signed last: its earlier events are others now.")
-        await self._sign(tenant, origin, Signed(head.size, root))
+        leaves = LeafRange(0, head.size)
+        tiles = tiles_under([leaves])
+        edge = RightEdge(head.size, dict(zip(tiles, await self._seals.read_tiles(tenant, tiles), strict=True)))
+        if edge.root() != root:
+            raise NotSealable("The hashes of the log have changed while it was sealed.")
+        if not await self._sign(tenant, origin, edge, root, ()):
+            raise NotSealable("Another state of this log was signed meanwhile, which this one does not extend.")
         return True
+
+    async def _extend(self, tenant: str, head: Head) -> bool:
+        """Seal a log from its right edge, if this process has that and it leads to the head. Otherwise it must be
+        checked as a whole, and this returns False."""
+        sealed = self._sealed.pop(tenant, None)
+        if sealed is None or not 0 < head.size - sealed.edge.size <= _VISIT_SLICES * _SLICE_TILES * TILE_WIDTH:
+            return False
+        edge, grown = sealed.edge, {}
+        while edge.size < head.size:
+            end = min(head.size, edge.size + _SLICE_TILES * TILE_WIDTH)
+            leaves = await self._seals.read_leaves(tenant, LeafRange(edge.size, end))
+            if len(leaves) != (end - edge.size) * HASH_SIZE:
+                return False
+            for tile, hashes in edge.extend(leaves).items():
+                grown[tile.level, tile.number] = hashes
+        if edge.root() != head.root:
+            return False
+        rows = [TileRow(*place, hashes) for place, hashes in grown.items()]
+        return await self._sign(tenant, sealed.origin, edge, head.root, rows)
 
     async def _roots(self, tenant: str, head: Head, earlier: Sequence[int]) -> list[bytes]:
         """The root of the log, and those that it had at earlier sizes, from the hashes that are stored."""
         return await hashes_of(self._seals, tenant, [LeafRange(0, size) for size in (head.size, *earlier)])
 
-    async def _sign(self, tenant: str, origin: Origin, signed: Signed) -> None:
-        """Record what is signed, and only then publish it."""
+    async def _sign(self, tenant: str, origin: Origin, edge: RightEdge, root: bytes, tiles: Sequence[TileRow]) -> bool:
+        """Record what is signed, and only then publish it. The edge is kept if the checkpoint is the newest now.
+
+        Returns False, and signs nothing, when the record has another state, which this one does not extend.
+        """
+        signed = Signed(edge.size, root)
         if not await self._seals.record_signed(origin.name, signed):
-            raise NotSealable("Another state of this log was signed meanwhile, which this one does not extend.")
+            return False
         former = [self._signer(name) for name in (self._former.get(tenant),) if name not in (None, origin.name)]
         note = sign_checkpoint(Checkpoint(origin.name, signed.size, signed.root), self._signer(origin.name), *former)
         checkpoint = SealedCheckpoint(origin.epoch, signed.size, signed.root, self._clock(), note)
-        await self._seals.put_checkpoint(tenant, checkpoint, origin.size)
+        if await self._seals.put_checkpoint(tenant, checkpoint, origin.size, tiles):
+            self._sealed[tenant] = _Sealed(msgspec.structs.replace(origin, size=signed.size), edge)
+            if len(self._sealed) > _EDGES_MAX:
+                del self._sealed[next(iter(self._sealed))]
+        return True
 
     async def _last_signed(self, tenant: str, origin: Origin) -> list[Signed]:
         """What was last signed: by the record outside of the log, and by the newest checkpoint in it."""
         recorded = await self._seals.get_signed(origin.name)
         stored = await self._seals.list_checkpoints(tenant, None, 1)
         found = [Signed(each.size, each.root) for each in stored if each.epoch == origin.epoch]
-        return found if recorded is None else [recorded, *found]
+        return found if recorded is None or recorded in found else [recorded, *found]
 
     async def _grow(self, tenant: str, size: int) -> bool:
         """Store the tiles above the leaves of a log of this size. Returns whether all of them are there now."""
@@ -300,6 +364,7 @@ class Sealing:
         return Origin(epoch, name, str(self._signer(name).key))
 
     async def _add_origin(self, tenant: str, origin: Origin) -> Origin:
+        self._sealed.pop(tenant, None)
         made = await self._seals.add_origin(tenant, origin)
         if made.name != origin.name:
             raise Unavailable("Another process names this log.")
@@ -320,7 +385,14 @@ class Sealing:
         """Whether this process has the lease, which is kept now and then."""
         now = time.monotonic()
         if now >= self._leased_until:
+            if now >= self._leased_until - _KEEP_S + LEASE_S:
+                self._sealed.clear()  # another process may have sealed, or begun an epoch
             if not await self._store.followers.take_lease(LEASE, self._owner, LEASE_S):
                 return False
             self._leased_until = now + _KEEP_S
         return True
+
+
+def _pause_after(round_s: float) -> float:
+    """How long to wait after a round that took so long. Events that come meanwhile are sealed together."""
+    return max(_EVERY_S, min(_PAUSE_BY_ROUND * round_s, _LATEST_S - round_s))

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from whence.merkle import HASH_SIZE, node_hash
+from whence.merkle import HASH_SIZE, node_hashes
 from whence.merkle_proofs import LeafRange, Subtree, perfect_subtrees, range_hash
 
 __all__ = [
     "TILE_HEIGHT",
     "TILE_WIDTH",
+    "RightEdge",
     "Tile",
     "appended_leaves",
     "grown_tiles",
@@ -106,10 +107,9 @@ def tree_hash(hashes: bytes) -> bytes:
     count = len(hashes) // HASH_SIZE
     if not count or len(hashes) % HASH_SIZE or count & (count - 1):
         raise ValueError("A perfect tree has a power of two of hashes.")
-    row = [hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE)]
-    while len(row) > 1:
-        row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row), 2)]
-    return row[0]
+    while len(hashes) > HASH_SIZE:
+        hashes = node_hashes(hashes)
+    return hashes
 
 
 def tiles_under(ranges: Iterable[LeafRange]) -> list[Tile]:
@@ -173,3 +173,40 @@ def grown_tiles(count: int, partial: Mapping[Tile, bytes], added: Sequence[bytes
             grown[Tile(level, number, len(hashes) // HASH_SIZE)] = hashes
         level, count, added = level + 1, count // TILE_WIDTH, above
     return grown
+
+
+class RightEdge:
+    """The partial tiles of a growing log, one of each level: all that it takes to add leaves, and to compute the root.
+
+    Holds at most 8 KiB for each level.
+    """
+
+    def __init__(self, size: int, tiles: Mapping[Tile, bytes]) -> None:
+        """Begin with a log of `size` leaves. `tiles` has the hashes of the tiles that `tiles_under` lists for all of
+        them, joined. Raises ValueError for a tile with fewer hashes, and KeyError for one that is missing."""
+        self.size = size
+        self._tiles: dict[Tile, bytes] = {}
+        for tile in tiles_under([LeafRange(0, size)]):
+            if len(tiles[tile]) != tile.width * HASH_SIZE:
+                raise ValueError("A tile does not have the hashes that it should have.")
+            self._tiles[tile] = tiles[tile]
+
+    def extend(self, leaves: bytes) -> dict[Tile, bytes]:
+        """Add leaf hashes, joined. Returns the tiles of level 1 and above that changed, with all of their hashes."""
+        count, width = divmod(self.size, TILE_WIDTH)
+        joined = (self._tiles[Tile(0, count, width)] if width else b"") + leaves
+        full = TILE_WIDTH * HASH_SIZE
+        whole = len(joined) // full
+        added = [tree_hash(joined[at * full : (at + 1) * full]) for at in range(whole)]
+        grown = grown_tiles(count, self._tiles, added)
+        known = self._tiles | grown
+        self.size += len(leaves) // HASH_SIZE
+        self._tiles = {tile: known[tile] for tile in partial_tiles(self.size // TILE_WIDTH)}
+        if self.size % TILE_WIDTH:
+            self._tiles[Tile(0, self.size // TILE_WIDTH, self.size % TILE_WIDTH)] = joined[whole * full :]
+        return grown
+
+    def root(self) -> bytes:
+        """The Merkle tree head of all leaves so far."""
+        [root] = range_hashes([LeafRange(0, self.size)], self._tiles)
+        return root

@@ -92,11 +92,11 @@ def tiles_of_every_tenant(patch: Patch) -> None:
 def what_is_smaller_is_signed(patch: Patch) -> None:
     """Whatever comes is recorded, and may be signed."""
 
-    def put(self: SignedRecord, origin: str, signed: Any) -> bool:
-        self._loaded()[origin] = signed
-        return True
+    def put_all(self: SignedRecord, wanted: Any) -> list[bool]:
+        self._loaded().update(wanted)
+        return [True] * len(wanted)
 
-    patch.setattr(SignedRecord, "put", put)
+    patch.setattr(SignedRecord, "put_all", put_all)
     reword(patch, "record_signed", postgres=lambda text: text.split(" WHERE ")[0] + " RETURNING size")
 
 
@@ -105,13 +105,17 @@ def another_root_is_signed(patch: Patch) -> None:
     """A root of the same size takes the place of the first."""
 
     def make(real: Any) -> Any:
-        def put(self: SignedRecord, origin: str, signed: Any) -> bool:
-            last = self.get(origin)
-            return bool(real(self, origin, last if last is not None and last.size == signed.size else signed))
+        def put_all(self: SignedRecord, wanted: Any) -> list[bool]:
+            allowed: list[bool] = []
+            for origin, signed in wanted:
+                last = self.get(origin)
+                taken = last if last is not None and last.size == signed.size else signed
+                allowed += real(self, [(origin, taken)])
+            return allowed
 
-        return put
+        return put_all
 
-    around(patch, SignedRecord, "put", make)
+    around(patch, SignedRecord, "put_all", make)
     reword(patch, "record_signed", postgres=("AND s.root = excluded.root", ""))
 
 

@@ -88,7 +88,9 @@ async def test_a_checkpoint_is_stored_after_the_one_before_it(real: Any) -> None
     assert not await put(TENANT, checkpoint(9), 0)
     assert not await put(TENANT, checkpoint(first), first)
     assert not await put(TENANT, checkpoint(1), first)
-    assert await put(TENANT, checkpoint(9), first)
+    tile = TileRow(1, 0, bytes(32))
+    assert await put(TENANT, checkpoint(9), first, [tile])
+    assert await real.seals.read_tiles(TENANT, [Tile(1, 0, 1)]) == [tile.hashes]
     assert await real.seals.list_checkpoints(TENANT, None, 1) == [checkpoint(9)]
 
 

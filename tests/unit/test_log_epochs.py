@@ -111,9 +111,9 @@ async def test_a_new_key_is_announced_under_the_former_one(store: Any, monkeypat
     published = []
     put = store.seals.put_checkpoint
 
-    async def note(tenant: str, checkpoint: Any, after: int) -> bool:
+    async def note(tenant: str, checkpoint: Any, *more: Any) -> bool:
         published.append(checkpoint.note)
-        return bool(await put(tenant, checkpoint, after))
+        return bool(await put(tenant, checkpoint, *more))
 
     monkeypatch.setattr(store.seals, "put_checkpoint", note)
     await ask(store, EpochReason.ROTATED)

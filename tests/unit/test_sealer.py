@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -77,11 +78,28 @@ root_from_the_head = replaced(Sealing, "_roots", _root_of_the_head, "root_from_t
 signs_what_does_not_extend = replaced(Sealing, "_last_signed", _nothing_was_signed, "signs_what_does_not_extend")
 
 
-def _records_nothing(_self: SignedRecord, _origin: str, _signed: Any) -> bool:
-    return True
+def _records_nothing(_self: SignedRecord, wanted: Sequence[Any]) -> list[bool]:
+    return [True] * len(wanted)
 
 
-records_nothing = replaced(SignedRecord, "put", _records_nothing, "records_nothing")
+records_nothing = replaced(SignedRecord, "put_all", _records_nothing, "records_nothing")
+
+
+class _AnyRoot(bytes):
+    """Equal to every root."""
+
+    def __eq__(self, _other: object) -> bool:
+        return True
+
+    def __ne__(self, _other: object) -> bool:
+        return False
+
+    __hash__ = bytes.__hash__
+
+
+signs_what_was_added_unseen = replaced(
+    sealer.RightEdge, "root", lambda _self: _AnyRoot(), "signs_what_was_added_unseen"
+)
 
 
 @pytest.mark.parametrize("sizes", [(1, 3, 255, 256, 257, 512, 700), (65_535, 65_536, 65_537), (140_000,)])
@@ -133,6 +151,48 @@ async def test_a_root_that_the_leaves_do_not_make_is_not_signed(store: Any) -> N
     await sealing.seal_all()
     assert "do not make the root" in sealing.stopped[TENANT]
     assert await store.seals.list_checkpoints(TENANT, None, 1) == []
+
+
+@catches(signs_what_was_added_unseen)
+async def test_what_was_added_is_checked_too(store: Any) -> None:
+    """A sealer that knows the log up to its last checkpoint still reads every leaf that came after it."""
+    sealing = sealing_of(store)
+    for first, size in ((0, 3), (3, 6)):
+        await append(store, first, size)
+        await sealing.seal_all()
+        assert (await latest(store)).size == size
+    await append(store, 6, 9)
+    await execute(store, "UPDATE event SET leaf = zeroblob(32) WHERE key & 0xFFFFFFFFFF = 8")
+    with pytest.raises(NotSealable, match="do not make the root"):
+        await sealing.seal(TENANT)
+    assert (await latest(store)).size == 6
+
+
+async def test_a_sealer_that_lost_its_lease_checks_the_whole_log(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process sealed meanwhile. What this one knew of the log is used no more, and it goes on from there."""
+    sealing = sealing_of(store)
+    await append(store, 0, 3)
+    await sealing.seal_all()
+    await append(store, 3, 5)
+    assert await sealing_of(store).seal(TENANT)
+    await append(store, 5, 7)
+    later = time.monotonic() + sealer.LEASE_S
+    monkeypatch.setattr(sealer.time, "monotonic", lambda: later)
+    await sealing.seal_all()
+    assert (await latest(store)).size == 7
+    assert sealing.stopped == {}
+
+
+async def test_many_logs_are_sealed_together(store: Any) -> None:
+    """Each gets its own root, and what was signed of each is on record."""
+    tenants = [f"tenant-{number}" for number in range(40)]
+    for number, tenant in enumerate(tenants):
+        await stored(store, *(new(each) for each in range(number % 3 + 1)), tenant=tenant)
+    await sealing_of(store).seal_all()
+    assert await store.seals.unsealed() == []
+    for tenant in tenants:
+        head = await store.head(tenant)
+        assert await store.seals.get_signed(f"log.example/{tenant}/1") == Signed(head.size, head.root)
 
 
 @catches(signs_what_does_not_extend)

@@ -1,6 +1,7 @@
 """The tiles of a log: their names, which there are, and the hashes of subtrees that are read from them."""
 
 from hashlib import sha256
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.test_merkle import root_of
 from whence import tiles
 from whence.merkle_proofs import LeafRange, Subtree, range_hash
-from whence.tiles import Tile, parse_tile_path, subtree_hash, tiles_of, tree_hash
+from whence.tiles import RightEdge, Tile, parse_tile_path, subtree_hash, tiles_of, tiles_under, tree_hash
 
 SIZES = st.one_of(st.integers(0, 70_000), st.sampled_from([0, 1, 255, 256, 257, 65_535, 65_536, 65_537]))
 
@@ -123,3 +124,35 @@ def test_a_perfect_tree_has_a_power_of_two_of_hashes(hashes: bytes) -> None:
     """Any other number is refused."""
     with pytest.raises(ValueError, match="power of two"):
         tree_hash(hashes)
+
+
+def _of_each_alone(children: bytes) -> bytes:
+    """Mutant: nodes are made of one child."""
+    return b"".join(sha256(b"\x01" + children[at : at + 32]).digest() for at in range(0, len(children), 64))
+
+
+@catches(replaced(tiles, "node_hashes", _of_each_alone, "nodes_of_one_child"))
+@pytest.mark.parametrize(
+    "sizes", [(1, 2, 255, 256, 257, 511, 512, 513, 1_100), (256, 700), (65_535, 65_537, 65_800), (65_536, 66_000)]
+)
+def test_the_right_edge_is_all_that_a_growing_log_needs(sizes: tuple[int, ...]) -> None:
+    """From it and the new leaves follow the root, and each tile of level 1 and above that has changed."""
+    log = _Log(max(sizes))
+    first = tiles_under([LeafRange(0, sizes[0])])
+    edge = RightEdge(sizes[0], {tile: log.read(tile) for tile in first})
+    assert edge.root() == root_of(log.leaves[: sizes[0]])
+    for since, size in pairwise(sizes):
+        grown = edge.extend(b"".join(log.leaves[since:size]))
+        assert grown == {tile: log.read(tile) for tile in tiles_of(size, since) if tile.level > 0}
+        assert (edge.size, edge.root()) == (size, root_of(log.leaves[:size]))
+
+
+def test_a_right_edge_is_not_made_of_fewer_hashes() -> None:
+    """Neither when a tile is short, nor when one is missing."""
+    log = _Log(300)
+    held = {tile: log.read(tile) for tile in tiles_under([LeafRange(0, 300)])}
+    for tile in held:
+        with pytest.raises(ValueError, match="should have"):
+            RightEdge(300, held | {tile: held[tile][:-32]})
+        with pytest.raises(KeyError):
+            RightEdge(300, {other: hashes for other, hashes in held.items() if other != tile})

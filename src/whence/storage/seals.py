@@ -133,9 +133,11 @@ class Seals(Protocol):
         added at the same time with the same epoch, the first."""
         ...
 
-    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
-        """Store a checkpoint as the newest of its epoch. Returns False, and stores nothing, unless the one before it
-        has the size `after` and it is larger.
+    async def put_checkpoint(
+        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
+    ) -> bool:
+        """Store a checkpoint as the newest of its epoch, with tiles as `put_tiles` does. Returns False, and stores at
+        most the tiles, unless the checkpoint before it has the size `after` and it is larger.
 
         The one before it is dropped, unless it is the first of its hour.
         """

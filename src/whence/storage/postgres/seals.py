@@ -66,12 +66,15 @@ class PostgresSeals:
         found: list[Origin] = await self._write_as(tenant, add)
         return found[-1] if found else origin
 
-    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
-        """Store a checkpoint as the newest of its epoch."""
+    async def put_checkpoint(
+        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
+    ) -> bool:
+        """Store a checkpoint as the newest of its epoch, with tiles."""
         epoch, size = checkpoint.epoch, checkpoint.size
 
         async def put(connection: Connection, owner: Tenant) -> bool:
             await refuse_renumbered(connection, owner)
+            await _put_tiles(connection, owner, tiles)
             row = await connection.fetchrow(_SQL["advance_origin"], owner.number, epoch, after, size)
             if row is None:
                 return False
@@ -127,14 +130,12 @@ class PostgresSeals:
 
     async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
         """Store tiles, together."""
-        ordered = sorted(rows, key=lambda row: (row.level, row.number))  # so that no two transactions deadlock
-        columns = [[getattr(row, name) for row in ordered] for name in ("level", "number", "hashes")]
 
         async def put(connection: Connection, owner: Tenant) -> None:
             await refuse_renumbered(connection, owner)
-            await connection.execute(_SQL["put_tile"], owner.number, *columns)
+            await _put_tiles(connection, owner, rows)
 
-        if ordered:
+        if rows:
             await self._write_as(tenant, put)
 
     async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
@@ -166,6 +167,13 @@ class PostgresSeals:
 async def _is_unsealed(connection: Connection, owner: Tenant) -> bool:
     await head_row(connection, owner)
     return bool(await connection.fetchval(_SQL["unsealed"], owner.number, owner.name))
+
+
+async def _put_tiles(connection: Connection, owner: Tenant, rows: Sequence[TileRow]) -> None:
+    ordered = sorted(rows, key=lambda row: (row.level, row.number))  # so that no two transactions deadlock
+    columns = [[getattr(row, name) for row in ordered] for name in ("level", "number", "hashes")]
+    if ordered:
+        await connection.execute(_SQL["put_tile"], owner.number, *columns)
 
 
 async def _origins(connection: Connection, owner: Tenant) -> list[Origin]:

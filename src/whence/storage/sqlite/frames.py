@@ -151,7 +151,7 @@ ARGUMENTS: dict[str, Any] = {
     "retry_deliveries": tuple[str, DeliveryFilter, int, int],
     "delete_deliveries": tuple[str, str, int | None, int],
     "add_origin": tuple[str, Origin],
-    "put_checkpoint": tuple[str, SealedCheckpoint, int],
+    "put_checkpoint": tuple[str, SealedCheckpoint, int, list[TileRow]],
     "put_tiles": tuple[str, list[TileRow]],
     "erase_payloads": tuple[str, list[int], int, list[HoldVersion]],
     "purge": tuple[str, Purge, list[HoldVersion]],

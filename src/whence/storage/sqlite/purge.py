@@ -93,8 +93,8 @@ def _tile_leaves(connection: apsw.Connection, tenant_no: int, retained_from: int
         return
     if tiled % TILE_WIDTH:
         partial = connection.execute(_SQL["tile"], (tenant_no, 0, number, length)).get
-    rows: Any = connection.execute(_SQL["leaves"], (key_of(tenant_no, tiled), key_of(tenant_no, retained_from - 1)))
-    leaves = b"".join(leaf for (leaf,) in rows)
+    keys = key_of(tenant_no, tiled), key_of(tenant_no, retained_from - 1)
+    leaves: bytes = connection.execute(_SQL["leaves"], keys).get
     if len(leaves) != (retained_from - 1 - tiled) * HASH_SIZE:
         raise Unsound("Events of the log are missing. Run 'whence verify'.")
     tiles = appended_leaves(tiled, partial, leaves)

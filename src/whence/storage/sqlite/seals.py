@@ -14,7 +14,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.replication import read_part
 from whence.storage.sqlite.rows import key_of, uuid_bytes
-from whence.storage.sqlite.signed_record import SignedRecord
+from whence.storage.sqlite.signed_record import Recorder, SignedRecord
 from whence.tiles import TILE_WIDTH, Tile
 
 __all__ = ["SQLiteSeals"]
@@ -22,6 +22,9 @@ __all__ = ["SQLiteSeals"]
 _SQL = load_blocks("whence.storage.sqlite")
 
 _NO_LIMIT = 2**62
+
+_LEAVES_INLINE_MAX = 1_024
+"""So many leaves are read in less than a millisecond. To ask a thread for them would cost more."""
 
 Work = Callable[[apsw.Connection, int], Any]
 """What is done in a transaction with the number of a tenant, or 0, of which there are no rows."""
@@ -35,10 +38,11 @@ class SQLiteSeals:
         self._read_in_thread = read_in_thread
         self._write = write
         self._record = record
+        self._recorder = Recorder(record)
 
     async def unsealed(self) -> list[str]:
         """The tenants whose log is longer than its newest checkpoint."""
-        rows = await self._read_in_thread("", lambda connection: connection.execute(_SQL["unsealed"]).fetchall())
+        rows = await self._read("", lambda connection: connection.execute(_SQL["unsealed"]).fetchall())
         return [name for (name,) in rows]
 
     async def list_origins(self, tenant: str) -> list[Origin]:
@@ -57,11 +61,14 @@ class SQLiteSeals:
         found: list[Origin] = await self._change(tenant, add)
         return found[-1] if found else origin
 
-    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
-        """Store a checkpoint as the newest of its epoch."""
+    async def put_checkpoint(
+        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
+    ) -> bool:
+        """Store a checkpoint as the newest of its epoch, with tiles."""
         epoch, size = checkpoint.epoch, checkpoint.size
 
         def put(connection: apsw.Connection, tenant_no: int) -> bool:
+            _put_tiles(connection, tenant_no, tiles)
             connection.execute(_SQL["advance_origin"], (tenant_no, epoch, after, size))
             if not connection.changes():
                 return False
@@ -84,8 +91,9 @@ class SQLiteSeals:
         return found
 
     async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
-        """The leaf hashes of a range, in a thread, since there may be many."""
-        found: bytes = await self._read_in_thread(
+        """The leaf hashes of a range, in a thread when there may be many."""
+        read = self._read if leaves.end - leaves.first <= _LEAVES_INLINE_MAX else self._read_in_thread
+        found: bytes = await read(
             tenant, lambda connection: _leaves(connection, _tenant_no(connection, tenant), leaves)
         )
         return found
@@ -111,12 +119,7 @@ class SQLiteSeals:
 
     async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
         """Store tiles, together."""
-
-        def put(connection: apsw.Connection, tenant_no: int) -> None:
-            values = [(tenant_no, row.level, row.number, row.hashes) for row in rows]
-            connection.executemany(_SQL["put_tile"], values)
-
-        await self._change(tenant, put)
+        await self._change(tenant, lambda connection, tenant_no: _put_tiles(connection, tenant_no, rows))
 
     async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
         """What the leaf of an event is made of."""
@@ -137,7 +140,7 @@ class SQLiteSeals:
 
     async def record_signed(self, origin: str, signed: Signed) -> bool:
         """Record what is about to be signed."""
-        return await asyncio.to_thread(self._record.put, origin, signed)
+        return await self._recorder.put(origin, signed)
 
     async def _ask(self, tenant: str, work: Work) -> Any:
         return await self._read(tenant, lambda connection: work(connection, _tenant_no(connection, tenant)))
@@ -149,6 +152,11 @@ class SQLiteSeals:
 def _tenant_no(connection: apsw.Connection, tenant: str) -> int:
     number: int | None = connection.execute(_SQL["tenant_no"], (tenant,)).get
     return number or 0
+
+
+def _put_tiles(connection: apsw.Connection, tenant_no: int, rows: Sequence[TileRow]) -> None:
+    values = [(tenant_no, row.level, row.number, row.hashes) for row in rows]
+    connection.executemany(_SQL["put_tile"], values)
 
 
 def _origins(connection: apsw.Connection, tenant_no: int) -> list[Origin]:
@@ -169,7 +177,7 @@ def _leaves(connection: apsw.Connection, tenant_no: int, leaves: LeafRange) -> b
         found = joined[(leaves.first - before) * HASH_SIZE : (end - before) * HASH_SIZE]
     if leaves.end > tiled:
         keys = (key_of(tenant_no, max(leaves.first, tiled)), key_of(tenant_no, leaves.end))
-        found += b"".join(leaf for (leaf,) in connection.execute(_SQL["leaves"], keys))
+        found += connection.execute(_SQL["leaves"], keys).get
     return found
 
 

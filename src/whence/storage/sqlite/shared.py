@@ -256,9 +256,11 @@ class SharedSeals(SQLiteSeals):
         """Add an origin."""
         return msgspec.convert(await self._client.call("add_origin", tenant, origin), Origin)
 
-    async def put_checkpoint(self, tenant: str, checkpoint: SealedCheckpoint, after: int) -> bool:
-        """Store a checkpoint as the newest of its epoch."""
-        return bool(await self._client.call("put_checkpoint", tenant, checkpoint, after))
+    async def put_checkpoint(
+        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
+    ) -> bool:
+        """Store a checkpoint as the newest of its epoch, with tiles."""
+        return bool(await self._client.call("put_checkpoint", tenant, checkpoint, after, list(tiles)))
 
     async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
         """Store tiles, together."""
