@@ -10,7 +10,7 @@ import pytest
 from tests.contract.made import TENANT, new, stored
 from tests.storage.test_removal_work import announced, done_by, hold, later, retained
 from tests.unit.mutants import catches, replaced
-from whence.erasing_again import erase_again
+from whence.erasing_again import finish_restore
 from whence.errors import StoreRefused
 from whence.events import Query, Viewer
 from whence.storage import backend_for, create_store, verify_store
@@ -36,10 +36,8 @@ async def restored(folder: Path) -> tuple[Any, int]:
     """The store after its backup was put in its place, and how much was erased again."""
     result = backend_for(url_of(folder)).restore(url_of(folder), str(folder / "backup.db"), force=True, progress=None)
     assert result.report.sound
-    store = create_store(url_of(folder))
-    again = await erase_again(store, result.erased, time.time_ns() // 1_000)
-    assert await store.removals.scrub()
-    return store, again
+    store = create_store(url_of(folder), restoring=True)
+    return store, await finish_restore(store, result.erased, time.time_ns() // 1_000)
 
 
 async def made(folder: Path) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "PAYLOAD_ERASED",
     "REMOVED_AT_ONCE",
     "RETENTION_APPLIED",
+    "UNFINISHED_RESTORE",
     "Erased",
     "HoldVersion",
     "HoldsChanged",
@@ -27,6 +28,10 @@ __all__ = [
 
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
+
+UNFINISHED_RESTORE = "unfinished_restore"
+"""The kind and the id of the definition, of no tenant, that marks a store in which what was erased before a restore has
+to be erased again. It is in the copy before that takes the place of the store, and goes when all of it is erased."""
 
 REMOVED_AT_ONCE = 400
 """The positions that one transaction removes at most, so that it holds up no append."""
