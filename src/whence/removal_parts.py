@@ -50,11 +50,13 @@ _PART = 500
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a request: what is announced by one event, then removed. `held` counts what it left out because of
-    holds. `renames`: the name of the actor goes, and no event. The next one begins at `next_step` and `next_after`."""
+    holds, and `withdrawn` how many positions were taken back from its announcement. `renames`: the name of the actor
+    goes, and no event. The next one begins at `next_step` and `next_after`."""
 
     event_type: str
     ranges: Ranges = ()
     held: int = 0
+    withdrawn: int = 0
     renames: bool = False
     next_step: int
     next_after: tuple[int, ...] = ()

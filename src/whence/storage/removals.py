@@ -15,6 +15,7 @@ __all__ = [
     "HOLD",
     "LASTING_TYPES",
     "PAYLOAD_ERASED",
+    "REMOVAL_WITHDRAWN",
     "REMOVED_AT_ONCE",
     "RETENTION_APPLIED",
     "UNFINISHED_RESTORE",
@@ -40,7 +41,11 @@ PAYLOAD_ERASED = "whence.payload_erased"
 RETENTION_APPLIED = "whence.retention_applied"
 """The types of the events that announce a removal. Their payload has `ranges`: a list of [first, last] positions."""
 
-LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED, *EPOCH_ENDED.values()})
+REMOVAL_WITHDRAWN = "whence.removal_withdrawn"
+"""The type of the events that take back a part of such an announcement, since a hold kept it. Their payload has
+`eventType`, that of the announcement, and `ranges`."""
+
+LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED, REMOVAL_WITHDRAWN, *EPOCH_ENDED.values()})
 """The types of events that no removal touches, since they explain what is missing, and name the next key."""
 
 HoldVersion = tuple[str, int]
