@@ -5,6 +5,7 @@ The restored store has a mark until then, and is not served. Whoever is stopped 
 
 from collections.abc import Sequence
 
+from whence.alerting import forget_at_rest
 from whence.announcements import announcement
 from whence.errors import Unavailable, WhenceError
 from whence.events import Viewer
@@ -71,6 +72,8 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
             event = hashed.event
             if event.position == position and event.actor_id != new_id:
                 await _announce(store, tenant, [], now, new_id)
+                # Before the id goes: whoever is stopped in between does not know it any more.
+                await forget_at_rest(store, tenant, event.actor_type, event.actor_id, new_id)
                 holds = await holds_of(store, tenant)
                 await store.removals.erase_actor(
                     tenant, (event.actor_type, event.actor_id), new_id, now, holds.versions

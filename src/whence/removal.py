@@ -16,12 +16,14 @@ import contextlib
 import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import msgspec
 import structlog
 
+from whence.alerting import begin_to_forget, have_forgotten
 from whence.announcements import (
     announcement,
     announcement_id,
@@ -75,6 +77,8 @@ _FOR_READERS = (
     "It waits for readers of the store that began before, since they still see what was removed: an export, a backup, "
     "or another program that has the file open."
 )
+
+_FOR_ALERTS = "It waits until the alert rules have forgotten the id of the actor. See the server's log if that lasts."
 
 _log = structlog.get_logger("whence.removal")
 
@@ -416,6 +420,8 @@ class _Run:
                 break
             except HoldsChanged:
                 await asyncio.sleep(_POLL_S)
+        await begin_to_forget(self._store, self._tenant, *actor, request.pseudonym)
+        await self._wait(partial(have_forgotten, self._store, self._tenant), _FOR_ALERTS)
         # Counted by the new name: a process that was killed may have replaced the old one already.
         renamed = Query(actors=(f"{actor[0]}/{request.pseudonym}",))
         return (await self._store.count_events(Viewer(self._tenant), renamed)).total

@@ -162,14 +162,14 @@ async def _at_once(self: Any) -> None:
     await self._save(state="removing", sealed=True)
 
 
-async def _done_already(_self: Any, *_: Any) -> None:
+async def done_already(_self: Any, *_: Any) -> None:
     """Mutant: leaves out a step."""
 
 
-unannounced = replaced(removal._Run, "_announce", _done_already, "unannounced")
+unannounced = replaced(removal._Run, "_announce", done_already, "unannounced")
 uncovered = replaced(removal._Run, "_cover_announcement", _at_once, "uncovered")
-unclean = replaced(removal._Run, "_clean", _done_already, "unclean")
-remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", _done_already, "remembers_what_was_asked")
+unclean = replaced(removal._Run, "_clean", done_already, "unclean")
+remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", done_already, "remembers_what_was_asked")
 holds_are_ignored = replaced(legal_holds, "hold_of", nothing_is_held, "holds_are_ignored")
 
 
@@ -279,7 +279,7 @@ THEFTS = {
 }
 """What somebody could take away later under an announcement, and what verify then says, of which position."""
 
-nothing_withdrawn = replaced(removal._Run, "_withdraw", _done_already, "nothing_withdrawn")
+nothing_withdrawn = replaced(removal._Run, "_withdraw", done_already, "nothing_withdrawn")
 withdrawals_are_ignored = replaced(announced_module, "REMOVAL_WITHDRAWN", "never.seen", "withdrawals_are_ignored")
 
 
