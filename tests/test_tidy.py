@@ -55,6 +55,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "payload_fields",
             "retention",
             "payload_masking",
+            "quotations",
         }
     ),
     frozenset({"storage", "settings"}),

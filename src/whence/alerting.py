@@ -40,6 +40,9 @@ __all__ = [
     "Reading",
     "RuleState",
     "alert_event",
+    "begin_to_forget",
+    "forget_at_rest",
+    "have_forgotten",
     "is_askable",
     "place_name",
     "rule_of",
@@ -124,6 +127,44 @@ def alert_event(tenant: str, rule_id: str, rule: AlertRule, transition: Transiti
         at=transition.at,
         causation_id=transition.cause if transition.fired else fired_id,
     )
+
+
+async def begin_to_forget(store: Store, tenant: str, type_: str, former_id: str, id_: str) -> None:
+    """Ask every rule of a tenant to remember an actor by its new id alone. See `have_forgotten`."""
+    for definition in await store.followers.list_definitions(KIND, tenant):
+        current: Definition | None = definition
+        while current is not None:
+            rule = msgspec.structs.replace(rule_of(current), replaced_actor=(type_, former_id, id_))
+            asked = msgspec.structs.replace(current, version=current.version + 1, body=msgspec.json.encode(rule))
+            if await store.followers.put_definition(asked):
+                break
+            current = await store.followers.get_definition(tenant, KIND, current.id)
+
+
+async def have_forgotten(store: Store, tenant: str) -> bool:
+    """Whether every rule has done what `begin_to_forget` asked for. The process that has their lease does it."""
+    rules = await store.followers.list_definitions(KIND, tenant)
+    return all(rule_of(each).replaced_actor is None for each in rules)
+
+
+async def forget_at_rest(store: Store, tenant: str, type_: str, former_id: str, id_: str) -> None:
+    """Have every rule remember an actor by its new id alone, while no process follows the log for them. Of alerts that
+    are not stored yet, those about this actor are stored without their payload."""
+    for listed in await store.followers.list_places(tenant):
+        is_rule = listed.name.startswith(place_name(""))
+        place = await store.followers.get_place(tenant, listed.name) if is_rule else None
+        kept = state_of(place)
+        if place is None or kept is None or kept.condition.per != "actor":
+            continue
+        judge = new_judge(kept.condition, 0, kept.judge)
+        judge.rename((type_, former_id), (type_, id_))
+        named = msgspec.json.encode(former_id)
+        waiting = [
+            msgspec.structs.replace(event, payload=b"{}") if named in event.payload else event for event in kept.waiting
+        ]
+        changed = msgspec.structs.replace(kept, judge=judge.state(), waiting=tuple(waiting))
+        state = msgspec.msgpack.encode(changed)
+        await store.followers.save_place(tenant, Place(place.name, place.position, state))
 
 
 class Reading:
@@ -291,6 +332,8 @@ class _Rule:
     async def step(self) -> bool:
         """Read and judge the next part of the log, and store what follows. Returns whether there is more to read."""
         await self._store_found()
+        if self._rule.replaced_actor is not None:
+            await self._forget_actor(*self._rule.replaced_actor)
         viewer = await self._keys.viewer(self._tenant, self._rule.key_id, self._rule.readable)
         if (viewer is None) is not self.is_stopped:
             self.is_stopped = viewer is None
@@ -340,6 +383,17 @@ class _Rule:
                 self._note_refusal(error)
         self._waiting = []
         self._is_saved = False
+
+    async def _forget_actor(self, type_: str, former_id: str, id_: str) -> None:
+        """Remember an actor by its new id alone, save that, and take the former one from the definition, which says
+        that it is done. What was decided about the actor is stored before."""
+        if self._rule.condition.per == "actor":
+            self._reading.judge.rename((type_, former_id), (type_, id_))
+        if await self._save():
+            self._rule = msgspec.structs.replace(self._rule, replaced_actor=None)
+            body = msgspec.json.encode(self._rule)
+            # If somebody else has changed the rule, that version still names the actor, and comes next.
+            await self._store.followers.put_definition(Definition(self._tenant, KIND, self._id, self.version + 1, body))
 
     def _note_refusal(self, error: WhenceError) -> None:
         """An event that the log refuses now, it refuses again. A conflict is one that was stored before."""

@@ -94,7 +94,11 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class AlertRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A rule as it is kept. It sees what the API key `key_id` may read, which are the resource types `readable` (None
-    for all), and stops with that key. It watches the events after the position `after`. Times are in microseconds."""
+    for all), and stops with that key. It watches the events after the position `after`. Times are in microseconds.
+
+    `replaced_actor` is the type, the former and the new id of an actor whose id was erased, until the rule has
+    forgotten the former one.
+    """
 
     name: str
     query: Query
@@ -104,6 +108,7 @@ class AlertRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     after: int
     created_at: int
     changed_at: int
+    replaced_actor: tuple[str, str, str] | None = None
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -149,6 +154,11 @@ class Judge(Protocol):
 
     def state(self) -> bytes:
         """What the judge remembers, from which `new_judge` goes on."""
+        ...
+
+    def rename(self, former: Key, key: Key) -> None:
+        """Remember under another key what is remembered of one: its events have the other key by now. What is known of
+        both is joined."""
         ...
 
 
@@ -239,6 +249,9 @@ class _Matches:
         """See `Judge`."""
         return b""
 
+    def rename(self, former: Key, key: Key) -> None:
+        """See `Judge`."""
+
 
 class _Window(msgspec.Struct, array_like=True):
     """The latest events of one key: `times` ascending, and the ids of the last of them. `lag_us` is how much later than
@@ -265,6 +278,22 @@ class _Window(msgspec.Struct, array_like=True):
         if len(self.ids) == len(self.times):
             del self.ids[0]
         return self.times.pop(0)
+
+    def joined(self, other: "_Window", most: int) -> "_Window":
+        """The window of the events of both, of which at most `most` are kept."""
+        dated = sorted([*self._dated(), *other._dated()])[-most:]
+        ids: list[str] = []
+        for _, id_ in reversed(dated):
+            if not id_ or len(ids) == EVENT_IDS_MAX:
+                break
+            ids.insert(0, id_)
+        lag_us, source = max(self.lag_us, other.lag_us), self.source or other.source
+        return _Window([time for time, _ in dated], ids, lag_us, source)
+
+    def _dated(self) -> Iterator[tuple[int, str]]:
+        """Each time, with the id of its event or an empty one."""
+        without_id = len(self.times) - len(self.ids)
+        return zip(self.times, ["" for _ in range(without_id)] + self.ids, strict=True)
 
 
 class _CountState(msgspec.Struct, array_like=True):
@@ -325,6 +354,18 @@ class _Counts:
     def state(self) -> bytes:
         """See `Judge`."""
         return msgspec.msgpack.encode(_CountState(list(self._windows.items()), self.dropped))
+
+    def rename(self, former: Key, key: Key) -> None:
+        """See `Judge`."""
+        window, other = self._windows.pop(former, None), self._windows.get(key)
+        if window is None:
+            return
+        renamed = window if other is None else window.joined(other, self._threshold)
+        self._times += len(renamed.times) - len(window.times) - (0 if other is None else len(other.times))
+        self._windows[key] = renamed
+        self._firing -= {former, key}
+        if renamed.source:
+            self._firing.add(key)
 
     def _end(self, key: Key) -> int:
         """When the alert of a key resolves, if no event comes."""
@@ -430,6 +471,14 @@ class FirstSeen:
         """See `Judge`."""
         return msgspec.msgpack.encode(_FirstState(list(self._pending.items()), self.dropped))
 
+    def rename(self, former: Key, key: Key) -> None:
+        """See `Judge`."""
+        pending, other = self._pending.pop(former, None), self._pending.get(key)
+        if pending is not None:
+            if other is not None:
+                pending.count += other.count
+            self._pending[key] = pending
+
 
 class _AbsenceState(msgspec.Struct, array_like=True):
     """`last` is when the last event was recorded, or when the rule began; `event_id` is empty for that."""
@@ -474,6 +523,9 @@ class _Absence:
     def state(self) -> bytes:
         """See `Judge`."""
         return msgspec.msgpack.encode(self._state)
+
+    def rename(self, former: Key, key: Key) -> None:
+        """See `Judge`."""
 
     @property
     def _source(self) -> str:

@@ -8,10 +8,18 @@ import msgspec
 
 from whence.events import NewEvent
 from whence.retention import Policy, Ranges, RemovalRequest, count_in
+from whence.storage.removals import REMOVAL_WITHDRAWN
 from whence.wire.ids import derived_uuid
 from whence.wire.log_events import log_event
 
-__all__ = ["announced_ranges", "announcement", "announcement_id"]
+__all__ = [
+    "Announcement",
+    "announcement",
+    "announcement_id",
+    "parse_announcement",
+    "withdrawal",
+    "withdrawal_id",
+]
 
 
 def announcement_id(tenant: str, request_id: str, part: int) -> str:
@@ -44,13 +52,38 @@ def announcement(
     return log_event(tenant, event_type, payload, event_id=event_id, at=now, actor=request.by)
 
 
-class _Announced(msgspec.Struct):
+def withdrawal_id(tenant: str, request_id: str, part: int, number: int) -> str:
+    """The id of the event that takes back something of an announced part: the one with this number, from 0."""
+    return derived_uuid(tenant, "withdrawal", request_id, str(part), str(number))
+
+
+def withdrawal(
+    tenant: str, request_id: str, request: RemovalRequest, number: int, event_type: str, ranges: Ranges, now: int
+) -> NewEvent:
+    """The event that takes back what a hold kept of a part after its announcement, which has this type: positions, or
+    without ranges the pseudonym."""
+    payload = {
+        "announcement": announcement_id(tenant, request_id, request.part),
+        "eventType": event_type,
+        "events": count_in(ranges),
+        "pseudonym": None if ranges else request.pseudonym,
+        "ranges": ranges,
+        "request": request_id,
+    }
+    event_id = withdrawal_id(tenant, request_id, request.part, number)
+    return log_event(tenant, REMOVAL_WITHDRAWN, payload, event_id=event_id, at=now, actor=request.by)
+
+
+class Announcement(msgspec.Struct):
+    """What an announcement names, or what a withdrawal takes back of it."""
+
     ranges: list[tuple[int, int]]
+    pseudonym: str | None = None
 
 
-def announced_ranges(payload: bytes) -> list[tuple[int, int]]:
-    """The ranges in the payload of an announcement. Raises ValueError for another payload."""
-    return msgspec.json.decode(payload, type=_Announced).ranges
+def parse_announcement(payload: bytes) -> Announcement:
+    """The payload of an announcement or withdrawal. Raises ValueError for another payload."""
+    return msgspec.json.decode(payload, type=Announcement)
 
 
 def _policy_text(policy: Policy | None) -> dict[str, object] | None:

@@ -1,21 +1,38 @@
-"""Erasures that are done again after a backup was restored that is older than they are."""
+"""Erasures that are done again after a backup was restored that is older than they are.
+
+The restored store has a mark until then, and is not served. Whoever is stopped in between restores again.
+"""
 
 from collections.abc import Sequence
 
+from whence.alerting import forget_at_rest
 from whence.announcements import announcement
-from whence.errors import WhenceError
+from whence.errors import Unavailable, WhenceError
 from whence.events import Viewer
 from whence.legal_holds import holds_of
 from whence.merkle_proofs import LeafRange
 from whence.retention import RemovalRequest, ranges_of
 from whence.storage.base import Store, Write
-from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, Erased
+from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, UNFINISHED_RESTORE, Erased
 from whence.wire.ids import new_uuid7
 from whence.wire.log_events import EVENT_LOG_ACTOR
 
-__all__ = ["erase_again"]
+__all__ = ["erase_again", "finish_restore"]
 
 _REASON = "erased before a backup was restored"
+
+
+async def finish_restore(store: Store, entries: Sequence[Erased], now: int) -> int:
+    """Erase again what these entries of a ledger name, overwrite it in the store, and let the store be served. `store`
+    is opened with `restoring`. Returns as `erase_again`. Raises Unavailable while another program reads the store."""
+    erased = await erase_again(store, entries, now)
+    if not await store.removals.scrub():
+        raise Unavailable(
+            "Another program has the restored store open, so what was erased cannot be overwritten yet. End it, and "
+            "restore again."
+        )
+    await store.followers.delete_definition("", UNFINISHED_RESTORE, UNFINISHED_RESTORE)
+    return erased
 
 
 async def erase_again(store: Store, entries: Sequence[Erased], now: int) -> int:
@@ -55,6 +72,8 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
             event = hashed.event
             if event.position == position and event.actor_id != new_id:
                 await _announce(store, tenant, [], now, new_id)
+                # Before the id goes: whoever is stopped in between does not know it any more.
+                await forget_at_rest(store, tenant, event.actor_type, event.actor_id, new_id)
                 holds = await holds_of(store, tenant)
                 await store.removals.erase_actor(
                     tenant, (event.actor_type, event.actor_id), new_id, now, holds.versions

@@ -7,38 +7,51 @@
     done        the request is kept as what it did
 
 Each step is saved before it is taken, and taking one again changes nothing. So whenever the process is stopped, the
-next one goes on. What an announced part consists of is read from its announcement.
+next one goes on. What an announced part consists of is read from its announcement. What a hold that was placed after
+that has kept of it is taken back by another event: then it is not removed, even if the hold goes.
 """
 
 import asyncio
 import contextlib
 import time
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import msgspec
 import structlog
 
-from whence.announcements import announced_ranges, announcement, announcement_id
+from whence.alerting import begin_to_forget, have_forgotten
+from whence.announcements import (
+    announcement,
+    announcement_id,
+    parse_announcement,
+    withdrawal,
+    withdrawal_id,
+)
 from whence.errors import Conflict, Unavailable, WhenceError
-from whence.events import Query, Viewer
+from whence.events import NewEvent, Query, Viewer
 from whence.followers import Definitions
 from whence.legal_holds import held_among, holds_of
 from whence.removal_parts import PREFIX_STEP, Part, announces, any_held, next_part, save_state
 from whence.retention import (
+    ERASED_AT_ONCE,
     Ranges,
     RemovalRequest,
     actor_of,
     count_in,
     positions_in,
+    ranges_of,
+    without_ranges,
 )
 from whence.storage.base import Store, Write
 from whence.storage.followers import DEFINITIONS_MAX, Definition
 from whence.storage.removals import (
     LASTING_TYPES,
     PAYLOAD_ERASED,
+    REMOVAL_WITHDRAWN,
     REMOVED_AT_ONCE,
     RETENTION_APPLIED,
     HoldsChanged,
@@ -64,6 +77,8 @@ _FOR_READERS = (
     "It waits for readers of the store that began before, since they still see what was removed: an export, a backup, "
     "or another program that has the file open."
 )
+
+_FOR_ALERTS = "It waits until the alert rules have forgotten the id of the actor. See the server's log if that lasts."
 
 _log = structlog.get_logger("whence.removal")
 
@@ -222,14 +237,52 @@ class _Run:
             return None
         if event.event_type not in LASTING_TYPES or event.payload is None:
             raise Conflict
-        ranges = announced_ranges(event.payload)
+        said, (withdrawn, pseudonym, _) = parse_announcement(event.payload), await self._withdrawn()
         return Part(
             event_type=event.event_type,
-            ranges=ranges,
-            renames=not ranges,
+            ranges=without_ranges(said.ranges, withdrawn),
+            renames=said.pseudonym is not None and said.pseudonym != pseudonym,
+            withdrawn=count_in(withdrawn),
             next_step=request.next_step,
             next_after=request.next_after,
         )
+
+    async def _withdrawn(self) -> tuple[Ranges, str | None, int]:
+        """What was taken back of the part that is announced: positions, and its pseudonym or None; and by how many
+        events. Raises Conflict if another event has the id of one."""
+        ranges: list[tuple[int, int]] = []
+        pseudonym, number = None, 0
+        while True:
+            event_id = withdrawal_id(self._tenant, self._definition.id, self._request.part, number)
+            event = await self._store.get_event(Viewer(self._tenant), event_id)
+            if event is None:
+                return sorted(ranges), pseudonym, number
+            if event.event_type != REMOVAL_WITHDRAWN or event.payload is None:
+                raise Conflict
+            said = parse_announcement(event.payload)
+            ranges += said.ranges
+            pseudonym, number = said.pseudonym or pseudonym, number + 1
+
+    async def _withdraw(self, part: Part, kept: Sequence[int]) -> None:
+        """Take back what a hold has kept of a part since its announcement: these positions, or the new name if the
+        part has one."""
+        if not kept and not part.renames:
+            return
+        _, _, number = await self._withdrawn()
+        ranges = ranges_of(kept)
+        for at in range(0, max(len(ranges), 1), ERASED_AT_ONCE):
+            event = withdrawal(
+                self._tenant,
+                self._definition.id,
+                self._request,
+                number + at // ERASED_AT_ONCE,
+                part.event_type,
+                ranges[at : at + ERASED_AT_ONCE],
+                self._clock(),
+            )
+            error = await self._append(event)
+            if error is not None:
+                raise error
 
     async def _announce(self, part: Part) -> Part:
         """Store the event that announces a part. Returns the part that is announced: another one, if another process
@@ -239,12 +292,17 @@ class _Run:
         event = announcement(
             self._tenant, self._definition.id, self._request, part.event_type, part.ranges, note, self._clock()
         )
-        [result] = await self._store.append(self._tenant, [Write(events=(event,))])
-        [error] = [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]
+        error = await self._append(event)
         announced = await self._part_of_announcement() if isinstance(error, Conflict) else part
         if error is not None and (announced is None or not isinstance(error, Conflict)):
             raise error
         return announced or part
+
+    async def _append(self, event: NewEvent) -> WhenceError | None:
+        """Store an event. Returns what it was refused with."""
+        [result] = await self._store.append(self._tenant, [Write(events=(event,))])
+        [error] = [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]
+        return error
 
     async def _cover_announcement(self) -> None:
         """Wait until a signed checkpoint covers the announcement; where nothing is sealed, note that."""
@@ -267,26 +325,30 @@ class _Run:
 
     async def _remove(self, part: Part) -> None:
         """Remove an announced part, but for what is held by now, and save that."""
-        request, skipped = self._request, 0
+        request = self._request
+        kept: list[int] = []
         changes: dict[str, Any] = {}
         if part.renames:
             changes["renamed"] = await self._rename()
         elif part.event_type == PAYLOAD_ERASED:
-            skipped = await self._erase(part.ranges)
-            changes["payloads"] = request.payloads + count_in(part.ranges) - skipped
+            kept = await self._erase(part.ranges)
+            changes["payloads"] = request.payloads + count_in(part.ranges) - len(kept)
         elif part.event_type == RETENTION_APPLIED:
-            skipped = await self._purge(part)
-            changes["events"] = request.events + count_in(part.ranges) - skipped
-        await self._save(**changes, **self._after(part), held=request.held + request.next_held + skipped)
+            kept = await self._purge(part)
+            changes["events"] = request.events + count_in(part.ranges) - len(kept)
+        if changes.get("renamed", 0) is None or kept:
+            await self._withdraw(part, kept)
+        held = request.held + request.next_held + part.withdrawn + len(kept)
+        await self._save(**changes, **self._after(part), held=held)
 
     @staticmethod
     def _after(part: Part) -> dict[str, Any]:
         """The changes that say that a part is dealt with."""
         return {"step": part.next_step, "after": part.next_after, "next_step": -1, "next_after": (), "next_held": 0}
 
-    async def _erase(self, ranges: Ranges) -> int:
-        """Erase the payloads of ranges. Returns how many positions were held."""
-        skipped = 0
+    async def _erase(self, ranges: Ranges) -> list[int]:
+        """Erase the payloads of ranges. Returns the positions of those that were held."""
+        kept: list[int] = []
         positions_left = positions_in(ranges)
         while batch := list(islice(positions_left, self._pace.size)):
             while True:
@@ -301,12 +363,21 @@ class _Run:
                     break
                 except HoldsChanged:
                     await asyncio.sleep(_POLL_S)
-            skipped += len(held)
-        return skipped
+            kept += await self._with_payload(sorted(held))
+        return kept
 
-    async def _purge(self, part: Part) -> int:
-        """Remove the events of ranges. Returns how many positions were held."""
-        skipped = 0
+    async def _with_payload(self, positions: Sequence[int]) -> list[int]:
+        """Those of the positions whose events have a payload. A process that was stopped may have erased others."""
+        found: list[int] = []
+        while positions:
+            payloads = await self._store.read_payloads(Viewer(self._tenant), positions)
+            found += [position for position, payload in zip(positions, payloads, strict=False) if payload is not None]
+            positions = positions[len(payloads) :]
+        return found
+
+    async def _purge(self, part: Part) -> list[int]:
+        """Remove the events of ranges. Returns the positions of those that were held."""
+        kept_by_holds: list[int] = []
         retained_from = (await self._store.head(self._tenant)).retained_from
         for first, end in self._windows(part, retained_from):
             announced = set(_within(part.ranges, first, end))
@@ -320,8 +391,8 @@ class _Run:
                     break
                 except HoldsChanged:
                     await asyncio.sleep(_POLL_S)
-            skipped += len(held)
-        return skipped
+            kept_by_holds += sorted(held)
+        return kept_by_holds
 
     def _windows(self, part: Part, retained_from: int) -> Iterator[tuple[int, int]]:
         """What is purged at a time, as first positions and ends. Of the beginning of the log that is everything from
@@ -359,6 +430,8 @@ class _Run:
                 break
             except HoldsChanged:
                 await asyncio.sleep(_POLL_S)
+        await begin_to_forget(self._store, self._tenant, *actor, request.pseudonym)
+        await self._wait(partial(have_forgotten, self._store, self._tenant), _FOR_ALERTS)
         # Counted by the new name: a process that was killed may have replaced the old one already.
         renamed = Query(actors=(f"{actor[0]}/{request.pseudonym}",))
         return (await self._store.count_events(Viewer(self._tenant), renamed)).total

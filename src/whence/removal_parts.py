@@ -1,15 +1,19 @@
 """What a request removes next: part by part, each small enough for one announcement.
 
-An erasure has the steps 0, what it names, and 1, the name of its actor. A retention run has 0, what only released holds
-have kept; 1, the beginning of the log up to an age; and then one for each rule of its policy.
+An erasure has the steps 0, what it names, with the records of the log that quote it; 1, the name of its actor; and 2,
+the records that have this name. A retention run has 0, what only released holds have kept; 1, the beginning of the log
+up to an age; and then one for each rule of its policy.
 """
 
 from bisect import bisect_left
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 
 from whence.events import Event, Keyset, PartRequest, Query, Viewer
 from whence.legal_holds import KEPT_FOR_EVER, Holds, held_among, holds_of, list_kept
+from whence.payload_fields import PayloadReader
+from whence.quotations import QUOTING_TYPES, READ_TYPES, asked_values, names_actor
 from whence.retention import (
     DAY_US,
     ERASED_AT_ONCE,
@@ -18,6 +22,7 @@ from whence.retention import (
     RemovalRequest,
     RetentionState,
     TypeRule,
+    actor_of,
     query_of,
     ranges_of,
     without,
@@ -42,19 +47,26 @@ __all__ = [
 PREFIX_STEP = 1
 """The step of a retention run that removes the beginning of the log."""
 
+_NAME_STEP, _RECORDS_STEP = 1, 2
+"""The later steps of an erasure."""
+
 _STATE = "retention_state"
 _SOME_HOLD = "?"
 _RULES_FROM = 2
 _PART = 500
+_ASKED_AT_ONCE = 10_000
+"""Values of recorded reads that are looked for in payloads at once, about."""
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a request: what is announced by one event, then removed. `held` counts what it left out because of
-    holds. `renames`: the name of the actor goes, and no event. The next one begins at `next_step` and `next_after`."""
+    holds, and `withdrawn` how many positions were taken back from its announcement. `renames`: the name of the actor
+    goes, and no event. The next one begins at `next_step` and `next_after`."""
 
     event_type: str
     ranges: Ranges = ()
     held: int = 0
+    withdrawn: int = 0
     renames: bool = False
     next_step: int
     next_after: tuple[int, ...] = ()
@@ -65,8 +77,10 @@ async def next_part(store: Store, tenant: str, request: RemovalRequest) -> Part 
     if request.kind == "erasure":
         if request.step == 0:
             return await _chosen(store, tenant, request)
-        if request.step == 1 and request.pseudonym is not None:
+        if request.step == _NAME_STEP and request.pseudonym is not None:
             return await _name(store, tenant, request)
+        if request.step == _RECORDS_STEP and request.renamed is not None:
+            return await _records_of_name(store, tenant, request)
         return None
     if request.policy is None or request.step >= _RULES_FROM + len(request.policy.rules):
         return None
@@ -95,8 +109,65 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
         after = part.after
         if after is None:
             break
-    next_step, next_after = (1, ()) if after is None else (0, (after.time, after.number))
-    return await _payloads(store, tenant, sorted(positions), next_step, next_after)
+    positions.sort()
+    quoting = await _free(store, tenant, await _quoting(store, tenant, positions))
+    if quoting:  # they go first, while the payloads are there that they quote
+        return Part(event_type=PAYLOAD_ERASED, ranges=ranges_of(quoting), next_step=0, next_after=request.after)
+    next_step, next_after = (_NAME_STEP, ()) if after is None else (0, (after.time, after.number))
+    return await _payloads(store, tenant, positions, next_step, next_after)
+
+
+async def _quoting(store: Store, tenant: str, positions: Sequence[int]) -> list[int]:
+    """The positions of recorded reads that were filtered by a value in the payloads at these positions. At most as many
+    as one part has; the others are found when these have no payload any more."""
+    asked: dict[tuple[str, str], set[int]] = {}
+    found: set[int] = set()
+    async for events in _records(store, tenant, READ_TYPES):
+        for event in events:
+            for field in asked_values(event):
+                asked.setdefault(field, set()).add(event.position)
+        if len(asked) >= _ASKED_AT_ONCE:
+            found |= await _asked_for(store, tenant, positions, asked)
+            asked = {}
+        if len(found) >= ERASED_AT_ONCE:
+            break
+    found |= await _asked_for(store, tenant, positions, asked)
+    return sorted(found)[:ERASED_AT_ONCE]
+
+
+async def _asked_for(
+    store: Store, tenant: str, positions: Sequence[int], asked: Mapping[tuple[str, str], set[int]]
+) -> set[int]:
+    """What belongs to those of the fields, each a path and a value, that one of the payloads has."""
+    found: set[int] = set()
+    reader = PayloadReader(path for path, _ in asked)
+    while positions and asked:
+        payloads = await store.read_payloads(Viewer(tenant), positions)
+        for payload in payloads:
+            for path, values in reader.values(payload or b"{}").items():
+                for value in values:
+                    found |= asked.get((path, value), set())
+        positions = positions[len(payloads) :]
+    return found
+
+
+async def _records(store: Store, tenant: str, types: tuple[str, ...]) -> AsyncIterator[list[Event]]:
+    """The events of these types that have a payload, a part at a time."""
+    after: Keyset | None = None
+    as_of = (await store.head(tenant)).size
+    while True:
+        asked = PartRequest(limit=_PART, as_of=as_of, after=after)
+        part = await store.list_part(Viewer(tenant), Query(event_types=types), asked)
+        yield [event for event in part.events if event.payload is not None]
+        after = part.after
+        if after is None:
+            return
+
+
+async def _free(store: Store, tenant: str, positions: Sequence[int]) -> list[int]:
+    """Those of the positions, which are in order, that are not held."""
+    held = await held_among(store, tenant, (await holds_of(store, tenant)).queries, positions)
+    return [position for position in positions if position not in held]
 
 
 async def _name(store: Store, tenant: str, request: RemovalRequest) -> Part:
@@ -105,7 +176,21 @@ async def _name(store: Store, tenant: str, request: RemovalRequest) -> Part:
     holds = await holds_of(store, tenant)
     renames = not await announces(store, tenant, request.query)
     renames = renames and not await any_held(store, tenant, request.query, holds)
-    return Part(event_type=PAYLOAD_ERASED, renames=renames, next_step=2)
+    return Part(event_type=PAYLOAD_ERASED, renames=renames, next_step=_RECORDS_STEP)
+
+
+async def _records_of_name(store: Store, tenant: str, request: RemovalRequest) -> Part | None:
+    """The payloads of the log's own records that name the actor whose id was replaced."""
+    actor = None if request.query is None else actor_of(request.query)
+    naming: list[int] = []
+    async for events in _records(store, tenant, QUOTING_TYPES):
+        named = [event.position for event in events if actor is not None and names_actor(event, actor)]
+        naming += await _free(store, tenant, sorted(named))
+        if len(naming) >= ERASED_AT_ONCE - _PART:
+            break
+    if not naming:
+        return None
+    return Part(event_type=PAYLOAD_ERASED, ranges=ranges_of(sorted(naming)), next_step=_RECORDS_STEP)
 
 
 async def announces(store: Store, tenant: str, query: Query | None) -> bool:

@@ -1,5 +1,6 @@
 """Retention, legal holds and erasures: what a policy says, what a request asks for, and positions as ranges. Pure."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
@@ -27,6 +28,7 @@ __all__ = [
     "query_of",
     "ranges_of",
     "without",
+    "without_ranges",
 ]
 
 ERASED_AT_ONCE = 8_000
@@ -187,3 +189,25 @@ def without(first: int, last: int, kept: Iterable[int]) -> list[tuple[int, int]]
             ranges.append((first, position - 1))
         first = position + 1
     return [*ranges, (first, last)] if first <= last else ranges
+
+
+def without_ranges(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges without the positions of others. Both are in order and without overlaps.
+
+    >>> without_ranges([(1, 9), (12, 15)], [(3, 4), (8, 12)])
+    [(1, 2), (5, 7), (13, 15)]
+    """
+    left: list[tuple[int, int]] = []
+    rest = deque(taken)
+    for first, last in ranges:
+        at = first
+        while rest and rest[0][0] <= last:
+            if at < rest[0][0]:
+                left.append((at, rest[0][0] - 1))
+            at = max(at, rest[0][1] + 1)
+            if rest[0][1] > last:
+                break
+            rest.popleft()
+        if at <= last:
+            left.append((at, last))
+    return left

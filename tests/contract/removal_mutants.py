@@ -203,6 +203,21 @@ def what_was_removed_is_stored_again(patch: Patch) -> None:
 
 
 @breaks(*BOTH)
+def replaced_ids_are_compared(patch: Patch) -> None:
+    reword(
+        patch,
+        "full_event",
+        sqlite=("a.erased_at AS", "NULL AS"),
+        postgres=("a.erased_at AS", "NULL::bigint AS"),
+    )
+
+
+@breaks(*BOTH)
+def other_fields_are_not_compared(patch: Patch) -> None:
+    everywhere(patch, "differing_fields", lambda _real: lambda _new, _stored: [])
+
+
+@breaks(*BOTH)
 def unknown_holds_are_ignored(patch: Patch) -> None:
     everywhere(patch, "refuse_unknown_holds", lambda _real: lambda _stored, _known: None)
 

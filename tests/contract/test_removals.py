@@ -287,6 +287,30 @@ async def test_every_leaf_stays(real: Any) -> None:
     assert await real.seals.get_evidence(TENANT, uuid(301)) is None
 
 
+@catches(mutants.replaced_ids_are_compared, mutants.other_fields_are_not_compared)
+async def test_an_event_whose_actor_was_replaced_is_a_replay(real: Any) -> None:
+    """Whoever it names as its actor, since that is not known any more; the name does not come back. Every other field
+    is compared."""
+    sent = [new(1, payload=b'{"a":1}'), new(2, actor_id="bob")]
+    await stored(real, *sent)
+    await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5, ())
+    found = await real.get_event(VIEWER, uuid(1))
+    assert found.actor_id == "erased-1"
+    for again in (sent[0], new(1, actor_id="erased-1", payload=b'{"a":1}')):
+        [receipt] = await add(real, again)
+        assert (receipt.replayed, receipt.event) == (True, found)
+    await stored(real, new(3, actor_id="bob"))
+    assert sorted(each.actor_id for each in (await real.find_names(VIEWER, EVERYTHING)).actors) == ["bob", "erased-1"]
+    for other, fields in (
+        (new(1, payload=b'{"a":2}'), ("payload",)),
+        (new(1, actor_type="agent", payload=b'{"a":1}'), ("actorType",)),
+        (new(2), ("actorId",)),
+    ):
+        [receipt] = await add(real, other)
+        assert isinstance(receipt.error, Conflict)
+        assert receipt.error.fields == fields
+
+
 @catches(mutants.names_that_went_are_remembered)
 async def test_the_id_of_an_actor_is_replaced(real: Any) -> None:
     """In all of its events, and nowhere is it found any more. Its events are then proven by their leaves alone, of

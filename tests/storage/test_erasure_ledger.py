@@ -8,9 +8,12 @@ import apsw
 import pytest
 
 from tests.contract.made import TENANT, new, stored
-from tests.storage.test_removal_work import announced, done_by, hold, later, retained
+from tests.storage.test_alerting import COUNT, begun, run
+from tests.storage.test_alerting import made as made_rule
+from tests.storage.test_removal_work import announced, done_already, done_by, hold, later, retained
 from tests.unit.mutants import catches, replaced
-from whence.erasing_again import erase_again
+from whence import erasing_again
+from whence.erasing_again import finish_restore
 from whence.errors import StoreRefused
 from whence.events import Query, Viewer
 from whence.storage import backend_for, create_store, verify_store
@@ -36,10 +39,8 @@ async def restored(folder: Path) -> tuple[Any, int]:
     """The store after its backup was put in its place, and how much was erased again."""
     result = backend_for(url_of(folder)).restore(url_of(folder), str(folder / "backup.db"), force=True, progress=None)
     assert result.report.sound
-    store = create_store(url_of(folder))
-    again = await erase_again(store, result.erased, time.time_ns() // 1_000)
-    assert await store.removals.scrub()
-    return store, again
+    store = create_store(url_of(folder), restoring=True)
+    return store, await finish_restore(store, result.erased, time.time_ns() // 1_000)
 
 
 async def made(folder: Path) -> Any:
@@ -69,6 +70,23 @@ async def test_a_restored_backup_has_nothing_that_was_erased(tmp_path: Path) -> 
     await store.close()
     assert (await verify_store(url_of(tmp_path))).sound
     assert files_with(tmp_path, WORD) == files_with(tmp_path, b"mallory") == {"backup.db"}
+
+
+@catches(replaced(erasing_again, "forget_at_rest", done_already, "rules_remember"))
+async def test_a_restored_alert_rule_has_forgotten_an_erased_name(tmp_path: Path) -> None:
+    """It was erased after the backup, which has it in what the rule remembers."""
+    store = create_store(url_of(tmp_path))
+    rule = await begun(store, await made_rule(store, COUNT, Query()))
+    await stored(store, new(1, actor_id="mallory"))
+    await run(rule)
+    await rule._save()
+    backend_for(url_of(tmp_path)).backup(url_of(tmp_path), str(tmp_path / "backup.db"), force=False, progress=None)
+    await store.removals.erase_actor(TENANT, ("user", "mallory"), "erased-1", 5, ())
+    await store.close()
+    store, again = await restored(tmp_path)
+    await store.close()
+    assert again == 1
+    assert files_with(tmp_path, b"mallory") == {"backup.db"}
 
 
 async def test_only_announced_removals_are_sound(tmp_path: Path) -> None:

@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 
 from tests.contract.faults import KINDS, Limits
 from tests.contract.made import DAY, HOUR, NOON, TENANT, new, stored, uuid
+from tests.contract.test_removals import url_of
+from tests.databases import execute
 from tests.unit.mutants import catches, replaced
 from whence import legal_holds, removal, removal_parts
-from whence.announcements import announced_ranges, announcement, announcement_id
+from whence.announcements import announcement, announcement_id, parse_announcement
 from whence.errors import Conflict, WhenceError
 from whence.events import Event, PageRequest, Query, Viewer
 from whence.followers import Definitions
@@ -25,9 +28,10 @@ from whence.retention import Hold, Policy, RemovalRequest, TypeRule, positions_i
 from whence.retention_schedule import RetentionSchedule, policy_of, put_policy
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
-from whence.storage import Write
+from whence.storage import Write, verify_store
+from whence.storage import announced as announced_module
 from whence.storage.followers import Definition
-from whence.storage.removals import HOLD, LASTING_TYPES, PAYLOAD_ERASED
+from whence.storage.removals import HOLD, LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED
 from whence.wire.ids import new_uuid7
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +40,7 @@ BY = ("api_key", "key_0000000000000000")
 SECRET = StoreSecret("the secret of the store that is sealed here", is_shared=True)
 MALLORY = Query(actors=("user/mallory",))
 AGED = Policy(max_age_days=365)
+ANNOUNCING = (PAYLOAD_ERASED, RETENTION_APPLIED)
 
 
 def later() -> int:
@@ -121,13 +126,13 @@ async def with_payload(store: Any) -> list[int]:
 
 
 async def announcements(store: Any) -> list[Event]:
-    page = await store.list_events(Viewer(TENANT), Query(event_types=tuple(LASTING_TYPES)), PageRequest(limit=100))
+    page = await store.list_events(Viewer(TENANT), Query(event_types=ANNOUNCING), PageRequest(limit=100))
     return sorted(page.events, key=lambda event: event.position)
 
 
 async def announced(store: Any) -> list[list[int]]:
     """The positions that each announcement names."""
-    return [list(positions_in(announced_ranges(event.payload or b""))) for event in await announcements(store)]
+    return [list(positions_in(parse_announcement(event.payload or b"").ranges)) for event in await announcements(store)]
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -157,14 +162,14 @@ async def _at_once(self: Any) -> None:
     await self._save(state="removing", sealed=True)
 
 
-async def _done_already(_self: Any, *_: Any) -> None:
+async def done_already(_self: Any, *_: Any) -> None:
     """Mutant: leaves out a step."""
 
 
-unannounced = replaced(removal._Run, "_announce", _done_already, "unannounced")
+unannounced = replaced(removal._Run, "_announce", done_already, "unannounced")
 uncovered = replaced(removal._Run, "_cover_announcement", _at_once, "uncovered")
-unclean = replaced(removal._Run, "_clean", _done_already, "unclean")
-remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", _done_already, "remembers_what_was_asked")
+unclean = replaced(removal._Run, "_clean", done_already, "unclean")
+remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", done_already, "remembers_what_was_asked")
 holds_are_ignored = replaced(legal_holds, "hold_of", nothing_is_held, "holds_are_ignored")
 
 
@@ -249,6 +254,90 @@ async def test_a_hold_between_announcement_and_removal_is_respected(
         request = await retained(store)
         assert await kept(store) == [4]
         assert (request.events, request.held) == (5, 1)
+
+
+THEFTS = {
+    "erasure": (
+        "UPDATE event SET payload_hash = x'{hash}', payload = NULL, salt = NULL WHERE key & 0xFFFF = 4",
+        "UPDATE whence.event SET payload_hash = sha256(salt || payload), payload = NULL, salt = NULL"
+        " WHERE position = 4",
+        4,
+        "the payload is missing, and no event says that it was erased",
+    ),
+    "retention": (
+        "DELETE FROM event WHERE key & 0xFFFF = 4",
+        "DELETE FROM whence.event WHERE position = 4",
+        4,
+        "the event is missing, and no event says that it was removed",
+    ),
+    "name": (
+        "UPDATE actor SET actor_id = 'erased-1', erased_at = 5 WHERE actor_id = 'mallory'",
+        "UPDATE whence.actor SET actor_id = 'erased-1', erased_at = 5 WHERE actor_id = 'mallory'",
+        2,
+        "the id of the actor was replaced, and no event says so",
+    ),
+}
+"""What somebody could take away later under an announcement, and what verify then says, of which position."""
+
+nothing_withdrawn = replaced(removal._Run, "_withdraw", done_already, "nothing_withdrawn")
+withdrawals_are_ignored = replaced(announced_module, "REMOVAL_WITHDRAWN", "never.seen", "withdrawals_are_ignored")
+
+
+def held_from(store: Any, announcements_before: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have a hold placed once there are so many announcements. Returns the list that gets its id."""
+    real, holds = removal.holds_of, list[str]()
+
+    async def late(*arguments: Any) -> Any:
+        if not holds and len(await announcements(store)) >= announcements_before:
+            holds.append(await hold(store, Query(correlation_ids=("flow 4",))))
+        return await real(*arguments)
+
+    monkeypatch.setattr(removal, "holds_of", late)
+    return holds
+
+
+@catches(nothing_withdrawn, withdrawals_are_ignored)
+@pytest.mark.parametrize("kind", list(THEFTS))
+async def test_what_a_hold_has_kept_cannot_be_taken_away_later(
+    store: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was announced and then held is taken back, so verify misses it when it is gone, also after the hold."""
+    await filled(store)
+    holds = held_from(store, 2 if kind == "name" else 1, monkeypatch)
+    if kind == "retention":
+        await retained(store)
+    else:
+        await done_by(store, query=MALLORY, pseudonym="erased-1" if kind == "name" else None)
+    await store.followers.delete_definition(TENANT, HOLD, holds[0])
+    assert (await verify_store(url_of(store))).findings == []
+    [hashed] = [each for each in await store.read_log(TENANT, 3, 1) if each.event.position == 4]
+    sqlite, postgres, position, what = THEFTS[kind]
+    await altered(store, sqlite.replace("{hash}", hashed.payload_hash.hex()), postgres)
+    found = [(each.position, each.what) for each in (await verify_store(url_of(store))).findings]
+    assert (position, what) in found
+
+
+async def test_what_was_held_is_removed_by_a_later_request(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under an announcement of its own. The log is sound."""
+    await filled(store)
+    holds = held_from(store, 1, monkeypatch)
+    request = await done_by(store, query=MALLORY)
+    assert (request.payloads, request.held, await with_payload(store)) == (2, 1, [1, 3, 4, 5])
+    await store.followers.delete_definition(TENANT, HOLD, holds[0])
+    assert (await done_by(store, query=MALLORY)).payloads == 1
+    assert (await announced(store), await with_payload(store)) == ([[2, 4, 6], [4]], [1, 3, 5])
+    assert (await verify_store(url_of(store))).findings == []
+
+
+async def altered(store: Any, sqlite_sql: str, postgres_sql: str) -> None:
+    """Change rows of a store from outside."""
+    url = url_of(store)
+    if url.startswith("postgres"):
+        await execute(url, postgres_sql)
+        return
+    connection = apsw.Connection(url.removeprefix("sqlite:///"))
+    connection.execute(sqlite_sql)
+    connection.close()
 
 
 class _Killed(WhenceError):

@@ -338,3 +338,38 @@ def test_earlier_events_are_asked_for_without_those_that_are_not_watched() -> No
     _, alerts_only = earlier_queries(Query(event_type_prefixes=("whence.",)), "actor", ("system", "whence"))
     assert alerts_only is not None and alerts_only.event_types == ALERT_TYPES
     assert earlier_queries(Query(), "eventType", ("order.failed",)) == (Query(event_types=("order.failed",)), None)
+
+
+@pytest.mark.parametrize("threshold", [2, 60, 100])
+def test_a_renamed_key_is_counted_as_one(threshold: int) -> None:
+    """What was counted of both keys is what is counted when all events have the new one from the beginning."""
+    condition = Condition(kind="count", per="actor", threshold=threshold, window_us=SECOND)
+    renamed, plainly = alerts._Counts(condition, b""), alerts._Counts(condition, b"")
+    for number in range(1, 121):
+        at = number * 10 + (7 if number % 5 else -31)
+        renamed.take(event(number, at, actor_id="old" if number % 3 else "new"))
+        plainly.take(event(number, at, actor_id="new"))
+    renamed.rename(("user", "old"), ("user", "new"))
+    renamed.rename(("user", "never"), ("user", "new"))
+    assert renamed.state() == plainly.state()
+    assert (renamed._times, list(renamed.firing())) == (plainly._times, list(plainly.firing()))
+
+
+def test_a_firing_key_goes_on_under_its_new_name() -> None:
+    """Its alert resolves with the source that it fired with."""
+    judge = alerts._Counts(COUNT, b"")
+    fired = [found for number in (1, 2, 3) for found in judge.take(event(number, number, actor_id="old"))]
+    judge.rename(("user", "old"), ("user", "new"))
+    [resolved] = judge.clock(100 * SECOND)
+    assert (resolved.key, resolved.source) == (("user", "new"), fired[0].source)
+
+
+def test_a_renamed_key_is_asked_for_once() -> None:
+    """With the first event of both."""
+    judge = FirstSeen(Condition(kind="first_seen", per="actor"), b"")
+    for number, actor in enumerate(("old", "new", "old"), 1):
+        judge.take(event(number, number, actor_id=actor))
+    judge.rename(("user", "old"), ("user", "new"))
+    assert judge.keys() == [("user", "new")]
+    [fired] = judge.settle(("user", "new"), 3)
+    assert fired.cause == str(UUID(int=1))

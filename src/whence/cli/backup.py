@@ -13,7 +13,7 @@ from whence.cli.local_store import LogOption, StoreOption, settings_for, setting
 from whence.cli.terminal import printable, say
 from whence.cli.verify import finding_lines, size_of, terminal_progress
 from whence.counting import counted
-from whence.erasing_again import erase_again
+from whence.erasing_again import finish_restore
 from whence.storage import backend_for, create_store
 from whence.storage.removals import Erased
 from whence.storage.verification import Report
@@ -82,11 +82,9 @@ def restore(
 
 async def _erase_again(url: str, entries: Sequence[Erased]) -> int:
     """Erase what the ledger of the store names, and overwrite it in the file."""
-    store = create_store(url)
+    store = create_store(url, restoring=True)
     try:
-        erased = await erase_again(store, entries, time.time_ns() // 1_000)
-        await store.removals.scrub()
-        return erased
+        return await finish_restore(store, entries, time.time_ns() // 1_000)
     finally:
         await store.close()
 

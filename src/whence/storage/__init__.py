@@ -29,6 +29,7 @@ def create_store(
     unsafe_durability: bool = False,
     pooler: bool = False,
     listen_url: str | None = None,
+    restoring: bool = False,
 ) -> Store:
     """The store at `url`.
 
@@ -42,7 +43,8 @@ def create_store(
     events is refused, unless `unsafe_durability` is set. `pooler`, or `?pooler=1` in the URL, says that connections go
     through a pooler in transaction mode. `listen_url` is then the URL of the same database without the pooler.
 
-    Only a store created with `importing` accepts the exact events of another store.
+    Only a store created with `importing` accepts the exact events of another store. A store whose restore was not
+    finished is refused, unless it is opened with `restoring`, to finish that.
 
     Raises StoreRefused, with a sentence that says what to do.
     """
@@ -53,6 +55,7 @@ def create_store(
         unsafe_durability=unsafe_durability,
         pooler=pooler,
         listen_url=listen_url,
+        restoring=restoring,
     )
     return backend_for(url).create_store(url, options)
 

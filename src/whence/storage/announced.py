@@ -1,6 +1,7 @@
 """What a log says was removed from it, and whether that is all that is missing. Pure.
 
 Before a removal, an event of the log names the positions that it is about, as ranges of which both ends are included.
+What a hold has kept of them is taken back by another event, so that nobody can remove it later under that announcement.
 """
 
 from collections.abc import Iterable
@@ -8,7 +9,8 @@ from collections.abc import Iterable
 import msgspec
 
 from whence.events import EVENT_LOG, Event
-from whence.storage.removals import LASTING_TYPES
+from whence.retention import without_ranges
+from whence.storage.removals import PAYLOAD_ERASED, REMOVAL_WITHDRAWN, RETENTION_APPLIED
 
 __all__ = ["Announced", "Positions"]
 
@@ -23,7 +25,7 @@ class Positions:
         self.ranges: list[Range] = []
 
     def add(self, position: int) -> None:
-        """Add a position behind those that are there."""
+        """Add a position after those that are there."""
         if self.ranges and self.ranges[-1][1] == position - 1:
             self.ranges[-1] = self.ranges[-1][0], position
         else:
@@ -33,6 +35,7 @@ class Positions:
 class _Announcement(msgspec.Struct):
     ranges: list[Range]
     pseudonym: str | None = None
+    event_type: str = msgspec.field(name="eventType", default="")
 
 
 class Announced:
@@ -41,16 +44,23 @@ class Announced:
 
     def __init__(self) -> None:
         self.pseudonyms: set[str] = set()
-        self._ranges: dict[str, list[Range]] = {type_: [] for type_ in LASTING_TYPES}
+        self._ranges: dict[str, list[Range]] = {PAYLOAD_ERASED: [], RETENTION_APPLIED: []}
 
     def add(self, event: Event) -> None:
-        """Take in an event of the log that was checked. It speaks of earlier positions only."""
-        if event.event_type not in self._ranges or event.resource_type != EVENT_LOG or event.payload is None:
+        """Take in the next event of the log that was checked. It speaks of earlier positions only."""
+        known = event.event_type in self._ranges or event.event_type == REMOVAL_WITHDRAWN
+        if not known or event.resource_type != EVENT_LOG or event.payload is None:
             return
         try:
             said = msgspec.json.decode(event.payload, type=_Announcement)
         except msgspec.MsgspecError:
             return  # it names nothing
+        if event.event_type == REMOVAL_WITHDRAWN:
+            named = self._ranges.get(said.event_type)
+            if named is not None:
+                named[:] = without_ranges(_joined(named), _joined(said.ranges))
+            self.pseudonyms.discard(said.pseudonym or "")
+            return
         self._ranges[event.event_type] += [
             (first, min(last, event.position - 1)) for first, last in said.ranges if first <= last
         ]

@@ -42,6 +42,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     unsafe_durability: bool = False
     pooler: bool = False
     listen_url: str | None = None
+    restoring: bool = False
 
 
 class Restored(msgspec.Struct, frozen=True):

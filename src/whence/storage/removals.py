@@ -15,8 +15,10 @@ __all__ = [
     "HOLD",
     "LASTING_TYPES",
     "PAYLOAD_ERASED",
+    "REMOVAL_WITHDRAWN",
     "REMOVED_AT_ONCE",
     "RETENTION_APPLIED",
+    "UNFINISHED_RESTORE",
     "Erased",
     "HoldVersion",
     "HoldsChanged",
@@ -28,6 +30,10 @@ __all__ = [
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
 
+UNFINISHED_RESTORE = "unfinished_restore"
+"""The kind and the id of the definition, of no tenant, that marks a store in which what was erased before a restore has
+to be erased again. It is in the copy before that takes the place of the store, and goes when all of it is erased."""
+
 REMOVED_AT_ONCE = 400
 """The positions that one transaction removes at most, so that it holds up no append."""
 
@@ -35,7 +41,11 @@ PAYLOAD_ERASED = "whence.payload_erased"
 RETENTION_APPLIED = "whence.retention_applied"
 """The types of the events that announce a removal. Their payload has `ranges`: a list of [first, last] positions."""
 
-LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED, *EPOCH_ENDED.values()})
+REMOVAL_WITHDRAWN = "whence.removal_withdrawn"
+"""The type of the events that take back a part of such an announcement, since a hold kept it. Their payload has
+`eventType`, that of the announcement, and `ranges`."""
+
+LASTING_TYPES = frozenset({PAYLOAD_ERASED, RETENTION_APPLIED, REMOVAL_WITHDRAWN, *EPOCH_ENDED.values()})
 """The types of events that no removal touches, since they explain what is missing, and name the next key."""
 
 HoldVersion = tuple[str, int]

@@ -25,6 +25,7 @@ from whence.storage.postgres.joined_statements import Statement, run_statements
 from whence.storage.postgres.rows import PostgresHeadRow, cause_id_from, event_from, event_values
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.transitions import fold_transitions
+from whence.storage.rows import FullEventRow
 from whence.storage.sequencing import (
     ActorName,
     Batch,
@@ -103,6 +104,7 @@ class PostgresTenantLog:
         self.actors: dict[ActorName, int] = {}
         self.new_actors: dict[ActorName, int] = {}
         self.events: dict[str, Event] = {}
+        self.renamed: set[str] = set()
         self.correlations: dict[str, str] = {}
         self.flows: set[str] = set()
         self.buckets: Buckets | None = {}
@@ -219,8 +221,10 @@ async def read_known(
     repeated = [position for id_, position, _ in stored if str(id_) in ids]
     if repeated:
         text = _SQL["full_event"] + " AND e.position = ANY($2::bigint[])"
-        found = [event_from(head.tenant, row) for row in await connection.fetch(text, head.tenant_no, repeated)]
+        rows = [FullEventRow(*row) for row in await connection.fetch(text, head.tenant_no, repeated)]
+        found = [event_from(head.tenant, row) for row in rows]
         log.events = {event.id: event for event in found}
+        log.renamed = {str(row.id) for row in rows if row.actor_erased_at is not None}
 
 
 async def insert(

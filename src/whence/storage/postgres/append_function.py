@@ -53,6 +53,7 @@ class _AssumedLog:
         self.kinds = kinds
         self.new_kinds: Kinds = {}
         self.new_actors: dict[ActorName, int] = {}
+        self.renamed: set[str] = set()
         self.causes: dict[str, str] = {}
         """The causes whose correlations are to be taken, by what stands for the correlation meanwhile."""
 

@@ -14,6 +14,7 @@ from whence.errors import Unavailable, WhenceError
 from whence.events import Event, NewEvent
 from whence.identities import earlier_spelling
 from whence.storage.base import HashedEvent, Receipt, Write
+from whence.storage.rows import FullEventRow
 from whence.storage.sequencing import (
     ActorName,
     Batch,
@@ -100,7 +101,7 @@ class NameCache:
 class SQLiteTenantLog:
     """Lookups in the file, each when it is needed; see `sequencing.TenantLog`."""
 
-    __slots__ = ("connection", "flows", "head", "names", "new_actors", "new_kinds", "stored_keys")
+    __slots__ = ("connection", "flows", "head", "names", "new_actors", "new_kinds", "renamed", "stored_keys")
 
     def __init__(
         self, connection: apsw.Connection, head: HeadDraft, names: NameCache, events: Sequence[NewEvent | Event]
@@ -113,6 +114,7 @@ class SQLiteTenantLog:
         self.read_flows(_spelled_flows(events))
         self.new_kinds: dict[KindName, int] = {}
         self.new_actors: dict[ActorName, int] = {}
+        self.renamed: set[str] = set()
 
     def stored(self, event_id: str) -> Event | None:
         """See `TenantLog`."""
@@ -120,6 +122,8 @@ class SQLiteTenantLog:
         if key is None:
             return None
         [row] = self.connection.execute(_SQL["full_event"] + " WHERE e.key = ?", (key,))
+        if FullEventRow(*row).actor_erased_at is not None:
+            self.renamed.add(event_id)
         return event_from(self.head.tenant, row)
 
     def kind(self, name: KindName) -> int | None:

@@ -30,6 +30,7 @@ class _SQLiteBackend:
             serving=options.serving,
             importing=options.importing,
             accept_rollback=options.accept_rollback,
+            restoring=options.restoring,
         )
 
     def share(self, url: str, options: StoreOptions, processes: int) -> SharedStores:

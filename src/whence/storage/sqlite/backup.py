@@ -15,6 +15,7 @@ import msgspec
 
 from whence.errors import RolledBack, StoreRefused, Unsound
 from whence.storage.backends import Progress, Restored
+from whence.storage.removals import UNFINISHED_RESTORE
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
@@ -71,9 +72,10 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
     """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.
 
     Sessions end. Keys that were revoked in the store that is replaced stay revoked. What was erased there may be in the
-    backup, and has to be erased again: it is part of the result. A backup of an earlier release is
-    migrated as it is copied, and verified then. Raises StoreRefused while a server
-    serves the store, for a store that exists, unless `force`, and for a damaged ledger of erasures.
+    backup, and has to be erased again: it is part of the result. Until that is done, the store has a mark and is not
+    served; see `whence.erasing_again`. A backup of an earlier release is migrated as it is copied, and verified then.
+    Raises StoreRefused while a server serves the store, for a store that exists, unless `force`, and for a damaged
+    ledger of erasures.
     """
     source, destination = real_path(source), real_path(destination)
     _check_paths(source, destination)
@@ -100,6 +102,8 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
                     return Restored(report)
             revoked = _carry_over(partial, destination)
             epochs = _end_epochs(partial, destination)
+            if erased:
+                _mark_unfinished(partial)
             _put_in_place(partial, destination)
         _update_record(destination)
         return Restored(report, revoked, epochs, tuple(erased))
@@ -274,6 +278,16 @@ def _end_epochs(partial: str, replaced: str) -> int:
         close_untouched(copy)
     _sync(partial)
     return len(lost)
+
+
+def _mark_unfinished(partial: str) -> None:
+    """Mark a copy as one that must not be served yet. Durable on return."""
+    copy = apsw.Connection(partial)
+    try:
+        copy.execute(_SQL["add_definition"], (UNFINISHED_RESTORE, "", UNFINISHED_RESTORE, 1, b"{}"))
+    finally:
+        close_untouched(copy)
+    _sync(partial)
 
 
 def _put_in_place(partial: str, destination: str) -> None:

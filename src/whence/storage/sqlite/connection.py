@@ -11,7 +11,9 @@ import apsw
 
 from whence.errors import StoreRefused, Unsound
 from whence.storage.migrations import Migration, load_migrations
+from whence.storage.removals import UNFINISHED_RESTORE
 from whence.storage.schema_difference import SchemaDifference
+from whence.storage.sql import load_blocks
 from whence.storage.sqlite.highwater import sync_folder
 from whence.storage.sqlite.schema import compare_schema
 
@@ -21,17 +23,21 @@ __all__ = [
     "close_untouched",
     "connect",
     "is_of_earlier_release",
+    "is_unfinished",
     "make_folder",
     "migrate",
     "no_file",
     "real_path",
     "reason_of",
     "refuse_changed_schema",
+    "refuse_unfinished",
     "refuse_unsafe_sqlite",
     "refusing",
     "schema_difference",
     "unusable",
 ]
+
+_SQL = load_blocks("whence.storage.sqlite")
 
 APPLICATION_ID = 0x57484E43
 """Marks the file as a Whence log ("WHNC"), in the header that `file(1)` reads."""
@@ -230,6 +236,20 @@ def _refuse_difference(difference: SchemaDifference) -> None:
             f"The file's schema is not the one that Whence makes: {difference.named()}. Such objects can change what "
             "is stored and what keys may do. Restore a backup from before they were added, or examine the file and "
             "remove them."
+        )
+
+
+def is_unfinished(connection: apsw.Connection) -> bool:
+    """Whether the file was restored, and still has to lose again what was erased before."""
+    return connection.execute(_SQL["definition"], (UNFINISHED_RESTORE, "", UNFINISHED_RESTORE)).fetchone() is not None
+
+
+def refuse_unfinished(connection: apsw.Connection) -> None:
+    """Raise StoreRefused for a file whose restore was not finished."""
+    if is_unfinished(connection):
+        raise StoreRefused(
+            "The restore of this store was interrupted, so it may have what was erased before. Run the same 'whence "
+            "restore' again, with --force."
         )
 
 

@@ -51,6 +51,7 @@ from whence.storage.sqlite.connection import (
     make_folder,
     migrate,
     real_path,
+    refuse_unfinished,
     refusing,
 )
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
@@ -426,11 +427,12 @@ class SQLiteStore(SQLiteReads):
         serving: bool = True,
         importing: bool = False,
         accept_rollback: bool = False,
+        restoring: bool = False,
         readers: int = READERS,
         lock: ServingLock | None = None,
     ) -> None:
         """Open the file, and migrate its schema. `lock` is that of the file, if this process has it already. Raises
-        StoreRefused.
+        StoreRefused, also for a file whose restore was not finished, unless it is opened for `restoring`.
         """
         path = real_path(path)
         with ExitStack() as undo, refusing(path):
@@ -441,6 +443,8 @@ class SQLiteStore(SQLiteReads):
             self._writing = connect(path, _WRITER_CACHE_KIB)
             undo.callback(close_untouched, self._writing)
             migrate(self._writing)
+            if not restoring:
+                refuse_unfinished(self._writing)
             self._high_water = HighWater(path) if serving else None
             if self._high_water is not None:
                 undo.callback(self._high_water.close)

@@ -25,6 +25,7 @@ from whence.storage.sqlite.connection import (
     make_folder,
     migrate,
     real_path,
+    refuse_unfinished,
     refusing,
 )
 from whence.storage.sqlite.credentials import Read, SQLiteCredentials
@@ -70,6 +71,7 @@ class SharedFile:
             connection = connect(self._path, READER_CACHE_KIB)
             try:
                 migrate(connection)
+                refuse_unfinished(connection)
             finally:
                 close_untouched(connection)
 

@@ -17,6 +17,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
     close_untouched,
     is_of_earlier_release,
+    is_unfinished,
     no_file,
     real_path,
     reason_of,
@@ -86,6 +87,7 @@ class _Verification:
             raise StoreRefused("This SQLite file holds no log of Whence. Check --store or WHENCE_STORE.") from error
         self._guarded("", self._check_schema)
         self._guarded("", self._check_record)
+        self._guarded("", self._check_restore)
         for tenant, _ in tenants:
             head = head_row(self._connection, tenant)
             if head is not None:
@@ -120,6 +122,12 @@ class _Verification:
         mark = mark_of(self._connection)
         if self._recorded is not None and (mark is None or is_behind(mark, self._recorded)):
             self._findings.add("", None, "the store is behind what it has acknowledged")
+
+    def _check_restore(self) -> None:
+        """Whether what was erased before a restore is erased again."""
+        if is_unfinished(self._connection):
+            what = "its restore was interrupted, so it may have what was erased; run 'whence restore' again"
+            self._findings.add("", None, what)
 
     def _check_log(self, tenant: str, head: HeadRow) -> None:
         """Each event in order against its leaf, and the head against the leaves."""
