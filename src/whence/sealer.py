@@ -105,6 +105,18 @@ class Sealing:
         self._signers: dict[str, NoteSigner] = {}
         self._stopped: dict[str, tuple[str, float]] = {}
         self._former: dict[str, str] = {}
+        self._leads = False
+        self._published: set[str] = set()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process seals, and no other one."""
+        return self._leads
+
+    def take_published(self) -> set[str]:
+        """The tenants whose newest checkpoint may be another one since the last call: at first every tenant."""
+        published, self._published = self._published, set()
+        return published
 
     @property
     def stopped(self) -> dict[str, str]:
@@ -132,7 +144,12 @@ class Sealing:
         """Seal every log that has grown, or go on with it. Another process does, while it has the lease."""
         if not await self._has_lease():
             self._stopped.clear()
+            self._published.clear()
+            self._leads = False
             return
+        if not self._leads:
+            self._published.update(await self._store.tenants())
+            self._leads = True
         await self._begin_epochs()
         now = time.monotonic()
         for tenant in await self._seals.unsealed():
@@ -250,7 +267,8 @@ class Sealing:
         former = [self._signer(name) for name in (self._former.get(tenant),) if name not in (None, origin.name)]
         note = sign_checkpoint(Checkpoint(origin.name, signed.size, signed.root), self._signer(origin.name), *former)
         checkpoint = SealedCheckpoint(origin.epoch, signed.size, signed.root, self._clock(), note)
-        await self._seals.put_checkpoint(tenant, checkpoint, origin.size)
+        if await self._seals.put_checkpoint(tenant, checkpoint, origin.size):
+            self._published.add(tenant)
 
     async def _last_signed(self, tenant: str, origin: Origin) -> list[Signed]:
         """What was last signed: by the record outside of the log, and by the newest checkpoint in it."""

@@ -10,12 +10,16 @@ import re
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from whence.addresses import parse_target
 from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
 
-__all__ = ["POLICY_BYTES_MAX", "BadPolicy", "Policy", "Witness", "parse_policy"]
+__all__ = ["ASKED_MAX", "POLICY_BYTES_MAX", "BadPolicy", "Policy", "Witness", "check_askable", "parse_policy"]
 
 POLICY_BYTES_MAX = 256 * 1024
 """The longest policy that is read, in bytes."""
+
+ASKED_MAX = 32
+"""Witnesses that a log asks. Their cosignatures fit in a note."""
 
 _NAMED_MAX = 256
 """Witnesses and groups that a policy may have together, and logs."""
@@ -77,6 +81,22 @@ def parse_policy(data: bytes) -> Policy:
         except (BadNote, ValueError) as error:
             raise BadPolicy(f"Line {number} of the policy: {error}") from None
     return reader.policy()
+
+
+def check_askable(policy: Policy) -> None:
+    """Raise BadPolicy unless a log can ask the witnesses of the policy: those with a URL, and they make a quorum."""
+    asked = [witness for witness in policy.witnesses.values() if witness.url]
+    if len(asked) > ASKED_MAX:
+        raise BadPolicy(f"At most {ASKED_MAX} witnesses have a URL.")
+    if not asked or not policy.is_met([witness.key for witness in asked]):
+        raise BadPolicy("The witnesses with a URL do not make the quorum.")
+    for witness in asked:
+        try:
+            target = parse_target(witness.url)
+        except ValueError as error:
+            raise BadPolicy(f"The URL of a witness cannot be used. {error}") from None
+        if "?" in target.path:
+            raise BadPolicy("The URL of a witness has no query.")
 
 
 class _Reader:

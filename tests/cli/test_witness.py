@@ -5,14 +5,17 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from uuid import UUID
 
 import httpx2
 
-from tests.cli.program import Cli, Serving
+from tests.cli.program import SECONDS_MAX, Cli, Serving, running
 from tests.documents import code_of, steps_of
 from tests.proofs.vector_log import KEY, ORIGIN, note_of, whole_tree
 from whence.checkpoints import verify_checkpoint
 from whence.notes import parse_verifier_key
+from whence.sealer import log_signer
+from whence.sealing import StoreSecret
 from whence.witness_protocol import encode_request, origin_hash
 
 MAKE, SERVE = (
@@ -25,10 +28,10 @@ MAKE, SERVE = (
 
 
 @contextmanager
-def witnessing(cli: Cli) -> Iterator[Serving]:
-    """Run a witness of the log of the vectors until the block ends."""
+def witnessing(cli: Cli, key: str = KEY) -> Iterator[Serving]:
+    """Run a witness of a log until the block ends; by default of that of the vectors."""
     log = cli.home / f"said-{time.monotonic_ns()}.log"
-    known = {"127.0.0.1:8710": "127.0.0.1:0", "$(cat acme.key)": KEY}
+    known = {"127.0.0.1:8710": "127.0.0.1:0", "$(cat acme.key)": key}
     command = [known.get(each, each) for each in in_home(cli, SERVE)]
     with log.open("wb") as stderr:
         serving = Serving(cli.start(*command, stderr=stderr), log)
@@ -75,6 +78,29 @@ def test_a_witness_that_is_killed_goes_on(cli: Cli) -> None:
         assert httpx2.post(f"{witness.url}/add-checkpoint", content=b"x" * 300_000).status_code == 413
         assert witness.stop() == 0
     assert cli.ok("witness", "list", "--state", str(cli.home / "state"), "--json").json["logs"][0]["size"] == 255
+
+
+def test_a_server_asks_a_witness(cli: Cli) -> None:
+    """What it cosigned is in the newest checkpoint. A policy that cannot be used ends the server at once."""
+    [key] = cli.ok(*in_home(cli, MAKE)).lines
+    policy, store = cli.home / "policy", f"sqlite:///{cli.home}/log.db"
+    policy.write_text(f"witness w1 {key}\nquorum w1\n")
+    served = cli.given(witness_policy=str(policy), store=store, log_name="log.example", store_secret="s" * 32)
+    assert "do not make the quorum" in served.fails(1, "serve", "--port", "0")
+    log = str(log_signer(StoreSecret("s" * 32, is_shared=True), "log.example/default/1").key)
+    with witnessing(cli, log) as witness:
+        policy.write_text(f"witness w1 {key} {witness.url}\nquorum w1\n")
+        with running(served, "serve", "--port", "0"):
+            cli.ok("emit", "a.noted", "--resource", f"decision/{UUID(int=1)}", "--actor", "user/ana")
+            until = time.monotonic() + SECONDS_MAX
+            while cli.run("checkpoint", "show", "--cosigned").code != 0:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            note = cli.ok("checkpoint", "show").out
+            keys = [parse_verifier_key(each) for each in (log, key)]
+            assert verify_checkpoint(note.encode(), keys[:1], keys[1:]).witnesses == (keys[1],)
+            cli.ok("proof", "@1", "-o", cli.home / "proof", "--cosigned")
+            assert note in (cli.home / "proof").read_text()
 
 
 def test_a_witness_never_forgets(cli: Cli) -> None:

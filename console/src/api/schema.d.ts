@@ -2514,7 +2514,9 @@ export interface operations {
     };
     proveEvent: {
         parameters: {
-            query?: never;
+            query?: {
+                cosigned?: boolean;
+            };
             header?: {
                 authorization?: string | null;
                 "X-API-Key"?: string | null;
@@ -3411,7 +3413,9 @@ export interface operations {
     };
     latestCheckpoint: {
         parameters: {
-            query?: never;
+            query?: {
+                cosigned?: boolean;
+            };
             header?: {
                 authorization?: string | null;
                 "X-API-Key"?: string | null;
