@@ -62,6 +62,7 @@ RUN_ELSEWHERE = {
     ("docs/operations.md", "sh"): "tests/test_containers.py",
     ("docs/operations.md", "yaml"): "tests/api/test_metrics.py",
     ("docs/operations.md", "zsh"): "tests/cli/test_completion.py",
+    ("docs/proof.md", "console"): "tests/cli/test_witness.py",
     ("docs/retention.md", "python"): "tests/cli/test_removals.py",
     ("docs/webhooks.md", "console"): "tests/cli/test_webhooks.py",
     ("docs/webhooks.md", "python"): "tests/cli/test_webhooks.py",

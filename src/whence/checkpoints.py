@@ -19,6 +19,7 @@ from whence.notes import (
     BadNote,
     KeyType,
     Note,
+    NoteSignature,
     NoteSigner,
     VerifierKey,
     decode_base64,
@@ -31,8 +32,10 @@ from whence.notes import (
 __all__ = [
     "PROOF_BYTES_MAX",
     "Checkpoint",
+    "Cosigner",
     "LogProof",
     "VerifiedCheckpoint",
+    "cosignature_of",
     "cosigned_message",
     "parse_checkpoint",
     "parse_proof",
@@ -91,6 +94,41 @@ class LogProof(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
+class Cosigner:
+    """Cosigns checkpoints as a witness, by Ed25519 (type 0x04)."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        """Load the key of a 32-byte seed. Raises BadNote for an unusable name."""
+        self._seed = seed
+        self._signer = NoteSigner(name, seed)
+        self.key = VerifierKey(name, KeyType.COSIGNATURE_ED25519, self._signer.key.public)
+
+    @classmethod
+    def parse(cls, text: str) -> "Cosigner":
+        """The cosigner of `PRIVATE+KEY+name+id+base64`, as Go's package note writes private keys. Raises BadNote."""
+        prefix, private, name, key_id, encoded = (*text.split("+", 4), "", "", "", "")[:5]
+        seed = decode_base64(encoded)
+        is_ours = seed[:1] == bytes([KeyType.COSIGNATURE_ED25519]) and len(seed) == 33
+        if (prefix, private) != ("PRIVATE", "KEY") or not is_ours:
+            raise BadNote("This is not the private key of a witness.")
+        found = cls(name, seed[1:])
+        if found.key.id.hex() != key_id:
+            raise BadNote("The id of the key does not belong to it.")
+        return found
+
+    @property
+    def private_text(self) -> str:
+        """The private key as text; see `parse`."""
+        encoded = encode_base64(bytes([self.key.type]) + self._seed)
+        return f"PRIVATE+KEY+{self.key.name}+{self.key.id.hex()}+{encoded}"
+
+    def cosign(self, checkpoint: Checkpoint, time_s: int) -> NoteSignature:
+        """The cosignature of a checkpoint at a time in seconds since 1970."""
+        message = cosigned_message(self.key, checkpoint, time_s).decode()
+        signature = time_s.to_bytes(_TIME_BYTES) + self._signer.sign(message).signature
+        return NoteSignature(self.key.name, self.key.id, signature)
+
+
 def sign_checkpoint(checkpoint: Checkpoint, *signers: NoteSigner) -> str:
     """The checkpoint as a note that each of the signers has signed."""
     text = checkpoint.text
@@ -132,6 +170,19 @@ def verify_checkpoint(
     cosigned = any((key.name, key.id) in named for key in others)
     found = verified_keys(note, others, _is_signed_or_cosigned) if cosigned else []
     return VerifiedCheckpoint(checkpoint, tuple(found))
+
+
+def cosignature_of(checkpoint: Checkpoint, lines: bytes, key: VerifierKey) -> NoteSignature:
+    """The cosignature by this key among signature lines, as a witness answers with them. Lines of other keys are passed
+    over. Raises BadNote if there is none, if one by the key is not valid, or if it has no time."""
+    note = parse_note(checkpoint.text.encode() + b"\n" + lines)
+    if note.text != checkpoint.text:
+        raise BadNote("The answer has more than signature lines.")
+    verified_keys(note, [key], _is_signed_or_cosigned)
+    own = [each for each in note.signatures if (each.name, each.key_id) == (key.name, key.id)]
+    if not any(own[0].signature[:_TIME_BYTES]):
+        raise BadNote("The cosignature has no time.")
+    return own[0]
 
 
 def cosigned_message(key: VerifierKey, checkpoint: Checkpoint, time_s: int) -> bytes:

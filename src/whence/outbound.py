@@ -52,11 +52,12 @@ class TargetRefused(Exception):
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a request. `status` is None when no answer came; `error` then says why. `body` is the beginning of
-    the answer, and `retry_after_s` what its header asks for."""
+    the answer, `media` its content type without parameters, and `retry_after_s` what its header asks for."""
 
     status: int | None = None
     error: str = ""
     body: bytes = b""
+    media: str = ""
     retry_after_s: float | None = None
     duration_ms: int = 0
 
@@ -77,8 +78,11 @@ class Sender:
         resolve: Resolve = resolve,
         timeout_s: float = TIMEOUT_S,
         ssl_context: ssl.SSLContext | None = None,
+        kept: int = ANSWER_KEPT,
     ) -> None:
+        """`kept` is how many bytes of an answer are kept."""
         self._guard = _Guard(allowed, resolve)
+        self._kept = kept
         self._timeout_s = timeout_s
         self._ssl_context = ssl_context
         self._pools: dict[bool, httpcore2.AsyncConnectionPool] = {}
@@ -112,7 +116,8 @@ class Sender:
         return Answer(
             status=head.status,
             error=head.error,
-            body=bytes(head.body[:ANSWER_KEPT]),
+            body=bytes(head.body[: self._kept]),
+            media=head.media,
             retry_after_s=head.retry_after_s,
             duration_ms=round((time.monotonic() - began) * 1000),
         )
@@ -136,6 +141,7 @@ class Sender:
         async with self._pool(target.is_https).stream("POST", url, headers=pairs, content=body) as response:
             head.status = response.status
             head.retry_after_s = _retry_after(response.headers)
+            head.media = _media(response.headers)
             async for part in response.aiter_stream():
                 head.body += part
                 if len(head.body) >= _ANSWER_READ:
@@ -163,6 +169,7 @@ class _Head:
         self.status: int | None = None
         self.error = ""
         self.body = bytearray()
+        self.media = ""
         self.retry_after_s: float | None = None
 
 
@@ -292,6 +299,14 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, httpcore2.NetworkError):
         return "The connection was lost before the answer."
     return f"The request failed: {type(error).__name__}."
+
+
+def _media(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The content type of an answer, in lower case and without its parameters; empty if it has none."""
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return value.decode("latin-1").partition(";")[0].strip().lower()
+    return ""
 
 
 def _retry_after(headers: Iterable[tuple[bytes, bytes]]) -> float | None:

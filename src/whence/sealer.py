@@ -129,6 +129,18 @@ class Sealing:
         self._stopped: dict[str, tuple[str, float]] = {}
         self._former: dict[str, str] = {}
         self._sealed: dict[str, _Sealed] = {}
+        self._leads = False
+        self._published: set[str] = set()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process seals, and no other one."""
+        return self._leads
+
+    def take_published(self) -> set[str]:
+        """The tenants whose newest checkpoint may be another one since the last call: at first every tenant."""
+        published, self._published = self._published, set()
+        return published
 
     @property
     def stopped(self) -> dict[str, str]:
@@ -156,7 +168,12 @@ class Sealing:
         """Seal every log that has grown, or go on with it. Another process does, while it has the lease."""
         if not await self._has_lease():
             self._stopped.clear()
+            self._published.clear()
+            self._leads = False
             return
+        if not self._leads:
+            self._published.update(await self._store.tenants())
+            self._leads = True
         await self._begin_epochs()
         now = time.monotonic()
         grown = [each for each in await self._seals.unsealed() if now >= self._stopped.get(each, ("", now))[1]]
@@ -311,6 +328,7 @@ class Sealing:
         note = sign_checkpoint(Checkpoint(origin.name, signed.size, signed.root), self._signer(origin.name), *former)
         checkpoint = SealedCheckpoint(origin.epoch, signed.size, signed.root, self._clock(), note)
         if await self._seals.put_checkpoint(tenant, checkpoint, origin.size, tiles):
+            self._published.add(tenant)
             self._sealed[tenant] = _Sealed(msgspec.structs.replace(origin, size=signed.size), edge)
             if len(self._sealed) > _EDGES_MAX:
                 del self._sealed[next(iter(self._sealed))]

@@ -112,6 +112,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     payload_fields: tuple[str, ...] = ()
     retention_days: int | None = None
     redact: tuple[str, ...] = ()
+    witness_policy: Path | None = None
 
     def __post_init__(self) -> None:
         _check_service(self)
@@ -244,6 +245,8 @@ def _check_service(settings: Settings) -> None:
         raise ValueError(f"WHENCE_PAYLOAD_FIELDS lists at most {FIELDS_MAX} paths. {PATH_RULE}")
     if len(settings.redact) > MASKED_PATHS_MAX or not all(map(is_path, settings.redact)):
         raise ValueError(f"WHENCE_REDACT lists at most {MASKED_PATHS_MAX} paths. {PATH_RULE}")
+    if settings.witness_policy is not None and not settings.seal:
+        raise ValueError("WHENCE_WITNESS_POLICY needs WHENCE_SEAL: witnesses cosign what is sealed.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ValueError("WHENCE_TLS_CERT and WHENCE_TLS_KEY belong together: set both or neither.")
     for variable, path in (("WHENCE_TLS_CERT", settings.tls_cert), ("WHENCE_TLS_KEY", settings.tls_key)):
@@ -468,5 +471,6 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "payload_fields": ("WHENCE_PAYLOAD_FIELDS", _list),
     "retention_days": ("WHENCE_RETENTION", _days),
     "redact": ("WHENCE_REDACT", _list),
+    "witness_policy": ("WHENCE_WITNESS_POLICY", Path),
 }
 """The variable of each field, and the function that parses its value."""

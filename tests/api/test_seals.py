@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
 from tests.api.conftest import Served, code_of, event, problems
@@ -26,6 +27,8 @@ from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import create_store
+from whence.storage.followers import Place
+from whence.storage.seals import SealedCheckpoint
 from whence.wire.seals import decode_evidence
 
 LOG = "/api/v1/log"
@@ -168,6 +171,28 @@ async def test_what_is_not_sealed_yet_is_said(sealed: Served, client: httpx2.Cli
         assert other.get(f"{LOG}/checkpoints").json() == {"checkpoints": []}
         assert code_of(other.get(f"{EVENTS}/{newest}/proof")) == "not_found"
         assert keys_of(other) == []
+
+
+async def test_the_newest_with_a_quorum_is_served_when_asked_for(sealed: Served, client: httpx2.Client) -> None:
+    """Before, and for an event that it does not have: not sealed yet. One of another epoch is not served."""
+    for path in (f"{LOG}/checkpoint", f"{EVENTS}/{ids_of(client)[0]}/proof"):
+        assert code_of(client.get(f"{path}?cosigned=true")) == "not_sealed_yet"
+        assert problems(client.get(f"{path}?cosigned=1")) == [(["query", "cosigned"], "bool_parsing")]
+    latest, first = sealed.wait(sealed.store.seals.list_checkpoints("acme", None, 2))
+
+    def keep(kept: SealedCheckpoint) -> None:
+        place = Place("witnesses", kept.size, msgspec.json.encode(kept))
+        sealed.wait(sealed.store.followers.save_place("acme", place))
+
+    keep(first)
+    assert client.get(f"{LOG}/checkpoint?cosigned=true").text == first.note
+    assert client.get(f"{LOG}/checkpoint").text == latest.note
+    proof = client.get(f"{EVENTS}/{ids_of(client)[0]}/proof?cosigned=true").text
+    assert verify_proof(parse_proof(proof), leaves_of(sealed)[0], keys_of(client)).checkpoint.size == 1
+    assert code_of(client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?cosigned=true")) == "not_sealed_yet"
+    keep(msgspec.structs.replace(latest, epoch=7))
+    assert code_of(client.get(f"{LOG}/checkpoint?cosigned=true")) == "not_sealed_yet"
+    sealed.wait(sealed.store.followers.delete_place("acme", "witnesses"))
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,48 @@ def the_mldsa_note(kept: Path) -> Made:
     return {"witness": str(key), "message": message.hex(), "signature": signature.hex(), "note": note}
 
 
+def the_witness() -> list[Made]:
+    """Requests to a witness of the log, and the status that it has to answer with. `last` is what it cosigned last."""
+    root, note = whole_tree().root, note_of(257)
+    hashes, kept = whole_tree().consistency(255, 257), {"size": 255, "root": root(0, 255).hex()}
+    other_key, other_log = NoteSigner(ORIGIN, bytes(32)), NoteSigner("other.example", bytes(32))
+    text, same = checkpoint_text(257, root(0, 257)), {"size": 257, "root": root(0, 257).hex()}
+    fork, bad = checkpoint_text(257, bytes(32)), f"— {ORIGIN} {b64(SIGNER.key.id + bytes(64))}\n"
+    empty = signed(checkpoint_text(0, root(0, 0)))
+    cases: list[tuple[str, Made | None, str, int]] = [
+        ("the first checkpoint", None, _asked(0, [], note), 200),
+        ("an empty log", None, _asked(0, [], empty), 200),
+        ("a proven extension", kept, _asked(255, hashes, note), 200),
+        ("the same checkpoint again", same, _asked(257, [], note), 200),
+        ("with signatures of strangers", kept, _asked(255, hashes, note + line_of(other_log, text)), 200),
+        ("another log", None, _asked(0, [], signed(checkpoint_text(257, root(0, 257), "b.example"), other_log)), 404),
+        ("signed by another key", kept, _asked(255, hashes, signed(text, other_key)), 403),
+        ("a wrong line of the key beside a right one", kept, _asked(255, hashes, note + bad), 403),
+        ("an old size after the new one", kept, _asked(258, [], note), 400),
+        ("another old size", kept, _asked(254, whole_tree().consistency(254, 257), note), 409),
+        ("no old size, although one was cosigned", kept, _asked(0, [], note), 409),
+        ("an old size, although none was cosigned", None, _asked(255, hashes, note), 409),
+        ("a smaller log than was cosigned", same, _asked(255, [], note_of(255)), 409),
+        ("another history of the same size", same, _asked(257, [], signed(fork)), 422),
+        ("another history", kept, _asked(255, hashes, signed(fork)), 422),
+        ("a hash is missing", kept, _asked(255, hashes[1:], note), 422),
+        ("a hash after the first checkpoint", None, _asked(0, hashes[:1], note), 422),
+        ("a hash for the same checkpoint", same, _asked(257, hashes[:1], note), 422),
+        ("an empty log with another root", None, _asked(0, [], signed(checkpoint_text(0, bytes(32)))), 422),
+        ("no old size", kept, _asked(255, hashes, note).partition("\n")[2], 400),
+        ("an old size with a leading zero", kept, _asked(255, hashes, note).replace("old 255", "old 0255"), 400),
+        ("64 hashes", kept, _asked(255, hashes * 64, note), 400),
+        ("a hash that is not canonical", kept, _asked(255, hashes, note).replace("=\n", "\n", 1), 400),
+        ("no empty line", kept, _asked(255, hashes, note).replace("\n\n", "\n", 1), 400),
+        ("no signature", kept, _asked(255, hashes, text), 400),
+    ]
+    return [{"name": name, "last": last, "request": asked, "status": status} for name, last, asked, status in cases]
+
+
+def _asked(old: int, hashes: list[bytes], note: str) -> str:
+    return "\n".join([f"old {old}", *map(b64, hashes), "", note])
+
+
 def _reordered(extra: str) -> str:
     return json.dumps(dict(reversed(json.loads(extra).items())), separators=(",", ":"))
 
@@ -326,6 +368,7 @@ def made_files() -> dict[str, str]:
         "proofs.json": _json({"key": KEY, "proofs": the_proofs()}),
         "consistency.json": _json({"key": KEY, "pairs": the_consistency()}),
         "notes.json": _json({"key": KEY, "notes": the_notes()}),
+        "witness.json": _json({"key": KEY, "requests": the_witness()}),
         "mldsa44.json": _json({"key": KEY, **the_mldsa_note(VECTORS / "mldsa44.json")}),
     }
 

@@ -82,7 +82,8 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
-    assert changed == set(Settings.__struct_fields__) - {"jwt_secret"}
+    assert changed == set(Settings.__struct_fields__) - {"jwt_secret", "witness_policy"}
+    assert read(WITNESS_POLICY="policy").witness_policy == Path("policy")
     assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
     assert settings.algorithms == ("ES256", "EdDSA")
     assert (settings.jwt_max_lifetime_s, settings.bodies_in_flight_max) == (5400, 32 * 1024 * 1024)

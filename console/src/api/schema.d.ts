@@ -2520,7 +2520,9 @@ export interface operations {
     };
     proveEvent: {
         parameters: {
-            query?: never;
+            query?: {
+                cosigned?: boolean;
+            };
             header?: {
                 authorization?: string | null;
                 "X-API-Key"?: string | null;
@@ -3417,7 +3419,9 @@ export interface operations {
     };
     latestCheckpoint: {
         parameters: {
-            query?: never;
+            query?: {
+                cosigned?: boolean;
+            };
             header?: {
                 authorization?: string | null;
                 "X-API-Key"?: string | null;

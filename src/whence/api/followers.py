@@ -30,6 +30,7 @@ from whence.settings import Settings
 from whence.storage import Store
 from whence.wire.bodies import FollowerBody, FollowersBody
 from whence.wire.query import refuse_parameters
+from whence.witnesses import Witnesses, read_policy, witness_sender
 
 __all__ = ["ROUTES", "WEBHOOK_SECRETS", "new_worker", "running"]
 
@@ -46,7 +47,8 @@ WEBHOOK_SECRETS = "webhooks"
 
 @read_route("/api/v1/followers", "List Followers", "followers", FollowersBody, tag="Service")
 async def list_followers(request: Request) -> JsonResponse:
-    """How far the webhooks and the alert rules of the tenant have read its log."""
+    """How far the webhooks and the alert rules of the tenant have read its log, and a quorum of witnesses has cosigned
+    it."""
     refuse_parameters(request.scope["query_string"])
     viewer = principal_of(request).viewer
     if not viewer.sees_all:
@@ -77,6 +79,11 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
     beside = [PayloadIndexing(store, settings.payload_fields).run, schedule.run]
     if sealing is not None:
         beside.append(sealing.run)
+        if settings.witness_policy is not None:
+            policy = read_policy(settings.witness_policy)
+            witnesses = Witnesses(store, sealing, policy, witness_sender(policy))
+            beside.append(witnesses.run)
+            metrics.watch(quorum_missed=lambda: len(witnesses.missing))
     worker = Worker(store, [*works, removals], beside)
     metrics.watch(followers=lambda: len(worker.lags), follower_lag_events=lambda: max(worker.lags, default=0))
     metrics.watch(removals_waiting=lambda: len(removals.waiting))

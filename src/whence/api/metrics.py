@@ -70,6 +70,7 @@ GAUGES = (
     "followers",
     "follower_lag_events",
     "sealing_stopped",
+    "quorum_missed",
     "removals_waiting",
 )
 """What a process reports of its present state, each as the sum of all processes that run."""

@@ -33,6 +33,10 @@ _GAUGES = {
     ),
     "removals_waiting": ("removals_waiting", "Removals that wait for a checkpoint, or for readers of the store."),
     "sealing_stopped": ("sealing_stopped_logs", "Logs that must not be signed; the server's log has the reason."),
+    "quorum_missed": (
+        "quorum_missed_logs",
+        "Logs without the cosignatures of a quorum for five minutes; the server's log has the reasons.",
+    ),
 }
 """Name, after the prefix, and description of each gauge."""
 

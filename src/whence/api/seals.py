@@ -39,8 +39,10 @@ from whence.wire.seals import (
     encode_evidence,
     parse_checkpoints,
     parse_consistency,
+    parse_cosigned,
 )
 from whence.wire.times import format_time
+from whence.witnesses import cosigned_checkpoint
 
 __all__ = ["ROUTES", "latest_size", "tenant_of"]
 
@@ -55,11 +57,12 @@ _PROOF = ResponseSpec("A proof, as C2SP tlog-proof has it", {"type": "string"}, 
 _TILE = ResponseSpec("The hashes of the tile, joined", {"type": "string", "format": "binary"}, media=_BYTES)
 
 
-@document_route("/api/v1/log/checkpoint", "Latest Checkpoint", "log", _NOTE, _TAG)
+@document_route("/api/v1/log/checkpoint", "Latest Checkpoint", "checkpoint", _NOTE, _TAG)
 async def latest_checkpoint(request: Request) -> JsonResponse:
-    """The newest signed checkpoint of the tenant's log."""
-    refuse_parameters(request.scope["query_string"])
-    found = await _latest(_seals(request), tenant_of(request))
+    """The newest signed checkpoint of the tenant's log. It has the cosignatures of witnesses once a quorum of them has
+    cosigned it."""
+    cosigned = parse_cosigned("checkpoint", request.scope["query_string"])
+    found = await _checkpoint(request, tenant_of(request), cosigned=cosigned)
     return JsonResponse(found.note.encode(), media=_TEXT)
 
 
@@ -133,16 +136,16 @@ async def prove_consistency(request: Request) -> JsonResponse:
     return JsonResponse(msgspec.json.encode(body))
 
 
-@document_route("/api/v1/events/{event_id:str}/proof", "Prove Event", "log", _PROOF, _TAG)
+@document_route("/api/v1/events/{event_id:str}/proof", "Prove Event", "proof", _PROOF, _TAG)
 async def prove_event(request: Request) -> JsonResponse:
     """The proof that an event is in the log of the newest checkpoint. `extra` holds what its leaf is made of: a JSON
     object with the envelope, the salt and the payload in base64."""
-    refuse_parameters(request.scope["query_string"])
+    cosigned = parse_cosigned("proof", request.scope["query_string"])
     event_id, tenant, seals = event_id_of(request), tenant_of(request), _seals(request)
     evidence = await seals.get_evidence(tenant, event_id)
     if evidence is None:
         raise NotFound("There is no event with this id.")
-    found = await _latest(seals, tenant)
+    found = await _checkpoint(request, tenant, cosigned=cosigned)
     if evidence.position > found.size:
         raise NotSealedYet("The event is newer than the newest checkpoint. Ask again in a second.")
     index = evidence.position - 1
@@ -236,6 +239,22 @@ async def _bundle(store: Store, tenant: str, tile: Tile) -> bytes:
 
 def _seals(request: Request) -> Seals:
     return context_of(request).store.seals
+
+
+async def _checkpoint(request: Request, tenant: str, *, cosigned: bool) -> SealedCheckpoint:
+    """The newest checkpoint with the cosignatures that it has, or the newest with those of a quorum. Raises
+    NotSealedYet."""
+    context = context_of(request)
+    latest = await _latest(context.store.seals, tenant)
+    if not cosigned and context.settings.witness_policy is None:
+        return latest
+    kept = await cosigned_checkpoint(context.store, tenant)
+    is_of_this_epoch = kept is not None and kept.epoch == latest.epoch
+    if kept is not None and is_of_this_epoch and (cosigned or (kept.size, kept.root) == (latest.size, latest.root)):
+        return kept
+    if cosigned:
+        raise NotSealedYet("No checkpoint of this log has the cosignatures of a quorum yet.")
+    return latest
 
 
 async def _latest(seals: Seals, tenant: str) -> SealedCheckpoint:

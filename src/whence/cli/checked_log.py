@@ -41,9 +41,9 @@ class CheckedLog:
         except BadNote as error:
             raise Unsound(f"The server's key cannot be read. {error}") from None
 
-    def note(self) -> str:
-        """The newest checkpoint as it came. Raises NotSealedYet before the first."""
-        return self._whence.checkpoint()
+    def note(self, *, cosigned: bool = False) -> str:
+        """The newest checkpoint as it came, or the newest with a quorum. Raises NotSealedYet before the first."""
+        return self._whence.checkpoint(cosigned=cosigned)
 
     def tile(self, tile: Tile) -> bytes:
         """The hashes of a tile, as they came."""

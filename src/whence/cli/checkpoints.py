@@ -31,6 +31,10 @@ _EVIDENCE = Path("checkpoint-evidence.json")
 _EPOCH_S = 60.0
 _LOOK_S = 0.5
 
+Cosigned = Annotated[
+    bool, Parameter(negative="", help="Take the newest checkpoint that a quorum of witnesses has cosigned.")
+]
+
 app = App(name="checkpoint", help_format="plaintext", version_flags=[])
 
 
@@ -41,6 +45,7 @@ def save(
     ],
     /,
     *,
+    cosigned: Cosigned = False,
     server: ServerOptions | None = None,
 ) -> int:
     """Save the newest checkpoint of the log in a file. If the file has an earlier one, the log has to extend it.
@@ -50,7 +55,7 @@ def save(
     """
     with client_for(server) as whence:
         log = CheckedLog(whence)
-        note, keys = log.note(), log.keys()
+        note, keys = log.note(cosigned=cosigned), log.keys()
         new = verified(note.encode(), keys, "The server's checkpoint")
         old = None
         if file.exists():
@@ -105,11 +110,11 @@ def watch(
 
 
 @app.command(name="show")
-def show(*, server: ServerOptions | None = None) -> None:
+def show(*, cosigned: Cosigned = False, server: ServerOptions | None = None) -> None:
     """Print the newest checkpoint of the log, after a check of its signature."""
     with client_for(server) as whence:
         log = CheckedLog(whence)
-        note = log.note()
+        note = log.note(cosigned=cosigned)
         verified(note.encode(), log.keys(), "The server's checkpoint")
     out(note.removesuffix("\n"))
 
@@ -161,11 +166,12 @@ def proof(
     /,
     *,
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="The file for the proof.")],
+    cosigned: Cosigned = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Save the proof that an event is in the log, with its payload. 'whence verify --proof' checks it offline."""
     with client_for(server) as whence:
-        text = whence.proof(event_id(whence, reference))
+        text = whence.proof(event_id(whence, reference), cosigned=cosigned)
     output.write_text(text, encoding="utf-8")
     say(f"Saved. Check it with: whence verify --proof {printable(str(output))} --key KEY")
 

@@ -101,6 +101,12 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "checkpoint show": ("whence checkpoint show",),
     "checkpoint new-epoch": ("whence checkpoint new-epoch rotated",),
     "checkpoint key": ("whence checkpoint key > acme.key",),
+    "witness": (
+        'whence witness --state state --key key --listen 127.0.0.1:8710 --log "$(cat acme.key)"',
+        "whence witness new witness.example.com/w1 --state state --key key",
+    ),
+    "witness new": ("whence witness new witness.example.com/w1 --state state --key key",),
+    "witness list": ("whence witness list --state state",),
     "log": ("whence log tiles acme",),
     "log tiles": ("whence log tiles acme", 'whence log tiles acme --key "$(cat acme.key)"'),
     "proof": ("whence proof @5539 -o event.proof",),

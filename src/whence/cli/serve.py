@@ -37,6 +37,7 @@ from whence.errors import WhenceError
 from whence.settings import Settings
 from whence.storage import backend_for, create_store
 from whence.storage.backends import StoreOptions
+from whence.witnesses import read_policy
 
 __all__ = ["demo", "serve"]
 
@@ -93,6 +94,8 @@ def serve(
         processes=processes,
     )
     _check_port(settings)
+    if settings.witness_policy is not None:
+        read_policy(settings.witness_policy)
     key = first_key(settings)
     code = console_code(settings, key)
 

@@ -283,17 +283,19 @@ class Whence(CallGroups, BaseClient):
         """The same as parts of a file with an event on each line, as JSON or as CSV."""
         return self.stream(requests.export_request(format=format, **filters))
 
-    def checkpoint(self) -> str:
+    def checkpoint(self, *, cosigned: bool = False) -> str:
         """The newest checkpoint of the log: a signed note of three lines, origin, size and root. Keep it elsewhere, and
-        `whence verify --checkpoint` finds out whether anything was changed. Raises NotFound before the first one.
+        `whence verify --checkpoint` finds out whether anything was changed. With `cosigned`, the newest that a quorum
+        of witnesses has cosigned. Raises NotFound before the first one.
         """
-        return parse_text(self.send(requests.checkpoint_request()))
+        return parse_text(self.send(requests.checkpoint_request(cosigned=cosigned)))
 
-    def proof(self, event_id: str | UUID) -> str:
-        """The proof that an event is in the log, as text, which `whence verify --proof` checks offline. Raises NotFound
-        also for an event that is newer than the newest checkpoint, with the code `not_sealed_yet`.
+    def proof(self, event_id: str | UUID, *, cosigned: bool = False) -> str:
+        """The proof that an event is in the log, as text, which `whence verify --proof` checks offline. With
+        `cosigned`, by the newest checkpoint that a quorum of witnesses has cosigned. Raises NotFound also for an event
+        that is newer than the checkpoint, with the code `not_sealed_yet`.
         """
-        return parse_text(self.send(requests.proof_request(event_id)))
+        return parse_text(self.send(requests.proof_request(event_id, cosigned=cosigned)))
 
     def stream(self, request: requests.ApiRequest) -> Iterator[bytes]:
         """Send a request, with retries, and yield the body of the response while it comes. Raises Unreachable when no
@@ -535,13 +537,13 @@ class AsyncWhence(AsyncCallGroups, BaseClient):
         """As `Whence.export_bytes`."""
         return self.stream(requests.export_request(format=format, **filters))
 
-    async def checkpoint(self) -> str:
+    async def checkpoint(self, *, cosigned: bool = False) -> str:
         """As `Whence.checkpoint`."""
-        return parse_text(await self.send(requests.checkpoint_request()))
+        return parse_text(await self.send(requests.checkpoint_request(cosigned=cosigned)))
 
-    async def proof(self, event_id: str | UUID) -> str:
+    async def proof(self, event_id: str | UUID, *, cosigned: bool = False) -> str:
         """As `Whence.proof`."""
-        return parse_text(await self.send(requests.proof_request(event_id)))
+        return parse_text(await self.send(requests.proof_request(event_id, cosigned=cosigned)))
 
     def stream(self, request: requests.ApiRequest) -> AsyncIterator[bytes]:
         """As `Whence.stream`."""

@@ -327,9 +327,9 @@ def followers_request() -> ApiRequest:
     return ApiRequest(method="GET", path="/api/v1/followers")
 
 
-def checkpoint_request() -> ApiRequest:
-    """The newest checkpoint of the tenant's log."""
-    return ApiRequest(method="GET", path="/api/v1/log/checkpoint")
+def checkpoint_request(*, cosigned: bool = False) -> ApiRequest:
+    """The newest checkpoint of the tenant's log, or the newest that a quorum of witnesses has cosigned."""
+    return ApiRequest(method="GET", path="/api/v1/log/checkpoint", query=_cosigned(cosigned))
 
 
 def entries_request(**filters: Value) -> ApiRequest:
@@ -342,9 +342,14 @@ def tile_request(path: str) -> ApiRequest:
     return ApiRequest(method="GET", path=f"/api/v1/log/tile/{quote(path)}")
 
 
-def proof_request(event_id: str | UUID) -> ApiRequest:
-    """The proof that an event is in the log."""
-    return ApiRequest(method="GET", path=f"{_EVENTS}/{quote(str(event_id), safe='')}/proof")
+def proof_request(event_id: str | UUID, *, cosigned: bool = False) -> ApiRequest:
+    """The proof that an event is in the log of one of these checkpoints."""
+    path = f"{_EVENTS}/{quote(str(event_id), safe='')}/proof"
+    return ApiRequest(method="GET", path=path, query=_cosigned(cosigned))
+
+
+def _cosigned(cosigned: bool) -> tuple[tuple[str, str], ...]:
+    return (("cosigned", "true"),) if cosigned else ()
 
 
 def list_keys_request(link: str | None = None) -> ApiRequest:

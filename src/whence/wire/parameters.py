@@ -490,8 +490,16 @@ WEBHOOK_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
 
 _SIZE: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": INT_MAX}
 
+_COSIGNED = Parameter(
+    "cosigned",
+    {"type": "boolean", "default": False},
+    "With true, the newest checkpoint that a quorum of witnesses has cosigned, which may be an earlier one.",
+)
+
 SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "log": (),
+    "checkpoint": (_COSIGNED,),
+    "proof": (_COSIGNED,),
     "checkpoints": (
         Parameter("before", or_null(_SIZE | {"minimum": 1}), "Only checkpoints that are smaller than this size."),
         _listing("checkpoints")[0],

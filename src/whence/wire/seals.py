@@ -19,6 +19,7 @@ __all__ = [
     "encode_evidence",
     "parse_checkpoints",
     "parse_consistency",
+    "parse_cosigned",
 ]
 
 
@@ -84,6 +85,15 @@ def parse_checkpoints(query_string: bytes) -> CheckpointsRequest:
     limit = reader.number("limit", values, 1, LISTING_MAX, LISTING_DEFAULT)
     reader.finish()
     return CheckpointsRequest(before, limit or LISTING_DEFAULT)
+
+
+def parse_cosigned(route: str, query_string: bytes) -> bool:
+    """Whether a checkpoint with a quorum is asked for, on one of the routes `checkpoint` and `proof`. Raises `Invalid`
+    with every problem."""
+    reader = QueryReader(route)
+    cosigned = reader.flag("cosigned", reader.split(query_string))
+    reader.finish()
+    return cosigned
 
 
 def parse_consistency(query_string: bytes) -> tuple[int, int | None]:
