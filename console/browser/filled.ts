@@ -1,6 +1,6 @@
 /** A server with a large log, for the budgets: started on an empty store, and filled over HTTP. */
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freePort, ready, WHENCE } from "./server";
@@ -21,9 +21,10 @@ const SPAN_MS = 30 * 24 * HOUR_MS;
 /** The event in the middle of the chain. */
 export const CHAIN_FLOW = "one long chain";
 
-/** A server on a new store, which is removed when it stops. */
-export async function started(): Promise<Filled> {
-  const folder = mkdtempSync(join(tmpdir(), "whence-budgets-"));
+/** A server on a new store, which is removed when it stops; or on that of a folder, which stays and is used again. */
+export async function started(kept: string | undefined): Promise<Filled> {
+  const folder = kept ?? mkdtempSync(join(tmpdir(), "whence-budgets-"));
+  mkdirSync(folder, { recursive: true });
   const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder };
   const store = `sqlite:///${join(folder, "log.db")}`;
   const scopes = ["events:read", "events:write"].flatMap((scope) => ["--scope", scope]);
@@ -36,7 +37,7 @@ export async function started(): Promise<Filled> {
     const ended = new Promise((end) => child.once("exit", end));
     child.kill("SIGTERM");
     await ended;
-    rmSync(folder, { recursive: true, force: true });
+    if (kept === undefined) rmSync(folder, { recursive: true, force: true });
   };
   try {
     await ready(server, child);
@@ -59,6 +60,11 @@ export async function store({ server, key }: Filled, count: number, eventAt: (nu
     }
   };
   await Promise.all(Array.from({ length: CONNECTIONS }, send));
+}
+
+/** Whether an event is stored. */
+export async function isStored({ server, key }: Filled, id: string): Promise<boolean> {
+  return (await fetch(`${server}/api/v1/events/${id}`, { headers: { "X-API-Key": key } })).ok;
 }
 
 export async function post(server: string, key: string, events: readonly object[]): Promise<void> {

@@ -19,6 +19,8 @@ from whence.histograms import TimeGrid
 __all__ = [
     "PERIOD_US",
     "SLOTS",
+    "TRIGGERED_MAX",
+    "TRIGGERS_MAX",
     "ActorActivity",
     "ActorPage",
     "ActorPageRequest",
@@ -27,6 +29,8 @@ __all__ = [
     "Period",
     "ResourceActor",
     "ResourceSummary",
+    "Trigger",
+    "Triggers",
     "added",
     "period_of",
     "previous_of",
@@ -42,6 +46,13 @@ PERIOD_US = 7 * 24 * _HOUR
 
 SLOTS = 24
 """The parts of a sparkline."""
+
+
+TRIGGERED_MAX = 500
+"""The latest events of an actor whose causes are looked up."""
+
+TRIGGERS_MAX = 10
+"""The actors of these causes that are named."""
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -89,14 +100,37 @@ class ActorPage(msgspec.Struct, frozen=True, kw_only=True):
     has_next: bool
 
 
+class Trigger(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How many of an actor's events were caused by events of another actor, or by its own."""
+
+    actor_type: str
+    actor_id: str
+    count: int
+
+
+class Triggers(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose events caused the actor's latest `events` of a period, at most `TRIGGERED_MAX`. `roots` name no cause, and
+    `missing` one that is not in the log. The other causes are those of `actors`, by count descending, then by type and
+    id; and of `more_actors` further ones."""
+
+    actors: list[Trigger]
+    events: int
+    missing: int
+    more_actors: int
+    roots: int
+
+
 class ActorSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What one actor did in a period, in detail. `first_seen_at` is the time of its first event of all."""
+    """What one actor did in a period, in detail. `first_seen_at` is the time of its first event of all. `triggered_by`
+    is None for a viewer who may not see every event: to look for those that he sees would take as long as the others
+    are many."""
 
     activity: ActorActivity
     period: Period | None
     first_seen_at: int | None
     by_event_type: list[WordCount]
     by_resource_type: list[WordCount]
+    triggered_by: Triggers | None
 
 
 class ResourceActor(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -142,6 +142,7 @@ def test_any_actor_has_a_summary(log: httpx2.Client) -> None:
     assert found["byEventType"] == [{"count": 2, "failures": 0, "value": "invoice.sent"}]
     assert [each["value"] for each in found["byResourceType"]] == ["action_run", "artifact"]
     assert [each["eventType"] for each in found["firstTimes"]] == ["invoice.sent"]
+    assert found["triggeredBy"] == {"actors": [], "events": 2, "missing": 0, "moreActors": 0, "roots": 2}
     for actor in (("user", ODD_ACTOR), ("agent", "nobody")):
         nobody = body(log, summary_of(*actor))
         assert (nobody["total"], nobody["firstSeenAt"], nobody["lastSeenAt"]) == (0, None, None)

@@ -186,6 +186,7 @@ def test_bad_paths_are_422_at_their_place(client: httpx2.Client) -> None:
     assert [loc for loc, _ in problems(client.get(f"{EVENTS}/a%2Fb"))] == [["path", "event_id"]]
     found = client.get(f"{EVENTS}/resource/nothing/{RUN_ID}")
     assert [loc for loc, _ in problems(found)] == [["path", "resource_type"]]
+    assert client.get(f"{EVENTS}/resource/event_log/{RUN_ID}").json()["total"] == 0
     found = client.get(f"{EVENTS}/resource/action_run/x%FF")
     assert [loc for loc, _ in problems(found)] == [["path", "resource_id"]]
 

@@ -186,3 +186,54 @@ def flows_are_events(patch: Patch) -> None:
 
     for module in ENGINES:
         around(patch, module, "summarize_resource", make)
+
+
+@breaks("sqlite", "postgres")
+def causes_of_other_tenants_count(patch: Patch) -> None:
+    without_row_security(patch)
+    reword(
+        patch,
+        "causes_of_actor",
+        sqlite=("INDEXED BY event_id ON c.tenant_no = ?1 AND", "ON"),
+        postgres=("c.tenant_no = $1 AND c.id", "c.id"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def causes_of_every_time_count(patch: Patch) -> None:
+    reword(
+        patch,
+        "causes_of_actor",
+        sqlite=("occurred_at < ?4", "?4 IS NOT NULL"),
+        postgres=("occurred_at < $4", "$4::bigint IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def causes_that_are_missing_are_roots(patch: Patch) -> None:
+    reword(
+        patch,
+        "causes_of_actor",
+        sqlite=("e.cause IS NOT NULL", "c.actor IS NOT NULL"),
+        postgres=("e.causation_id IS NOT NULL", "c.actor IS NOT NULL"),
+    )
+
+
+@breaks("sqlite", "postgres")
+def narrowed_viewers_see_triggers(patch: Patch) -> None:
+    triggers = activity._triggers
+
+    def of_everybody(snapshot: Any, *more: Any) -> Any:
+        return triggers(msgspec.structs.replace(snapshot, viewer=Viewer(snapshot.viewer.tenant)), *more)
+
+    patch.setattr(activity, "_triggers", of_everybody)
+
+
+@breaks("sqlite", "postgres")
+def the_first_events_are_looked_at(patch: Patch) -> None:
+    reword(
+        patch,
+        "causes_of_actor",
+        sqlite=("occurred_at DESC, key DESC", "occurred_at, key"),
+        postgres=("occurred_at DESC, position DESC", "occurred_at, position"),
+    )

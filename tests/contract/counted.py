@@ -122,6 +122,15 @@ def first_times(events: list[Event], since: int, until: int) -> list[FirstTime]:
     return [FirstTime(event_type=each.event_type, at=each.occurred_at, event_id=each.id) for each in found]
 
 
+def triggers(mine: list[Event], everything: list[Event]) -> tuple[list[tuple[int, str, str]], int, int]:
+    """The actors whose events caused these, as a negative count, type and id; how many are roots, and how many have a
+    cause that is not in the log."""
+    by_id = {event.id: event for event in everything}
+    causes = [by_id.get(event.causation_id) for event in mine if event.causation_id is not None]
+    counts = Counter((cause.actor_type, cause.actor_id) for cause in causes if cause is not None)
+    return sorted((-count, *name) for name, count in counts.items()), len(mine) - len(causes), causes.count(None)
+
+
 def sparkline(events: Iterable[Event], since: int, until: int) -> list[int]:
     """Events of each 24th of a period, which is rounded up to a microsecond."""
     width = max(-(-(until - since) // 24), 1)

@@ -8,7 +8,7 @@ from tests.contract import activity_mutants as mutants
 from tests.contract import counted
 from tests.contract.faults import catches, limited
 from tests.contract.made import DAY, HOUR, MINUTE, NOON, TENANT, VIEWER, asked, new, page, stored, uuid
-from whence.activity import PERIOD_US, ActorPage, ActorPageRequest
+from whence.activity import PERIOD_US, TRIGGERED_MAX, ActorPage, ActorPageRequest
 from whence.events import Event, Query, Viewer
 from whence.facets import Facets
 
@@ -223,3 +223,47 @@ async def test_first_times_where_other_types_come_before_and_between(real: Any) 
     ]
     assert sum(found.sparkline) == found.stat.total == 13
     assert all(earlier.at >= later.at for earlier, later in pairwise(found.first_times))
+
+
+@limited(divide_at=6)
+@catches(
+    mutants.causes_of_other_tenants_count,
+    mutants.causes_of_every_time_count,
+    mutants.causes_that_are_missing_are_roots,
+    mutants.narrowed_viewers_see_triggers,
+)
+async def test_whose_events_triggered_an_actor(real: Any) -> None:
+    """Those that caused its events of the period, also when an id is stored in several spellings; an event without a
+    cause and one whose cause another tenant has are counted apart. A narrowed viewer is not told."""
+    await stored(real, new(900), tenant="other")
+    events = counted.random_events(random.Random(11), 120)
+    await stored(real, *events)
+    at = {"actor_type": events[0].actor_type, "actor_id": events[0].actor_id, "occurred_at": events[0].occurred_at}
+    await stored(real, new(901, causation_id=uuid(900), **at), new(902, causation_id="no id", **at))
+    everything = (await page(real, limit=10_000)).events
+    actor = at["actor_type"], at["actor_id"]
+    filters = {"actor_types": actor[:1], "actor_ids": actor[1:]}
+    mine = [event for event in everything if counted.matches(event, filters)]
+    for since, until in PERIODS[:2]:
+        within = [event for event in mine if since <= event.occurred_at < until]
+        found = (await real.actor_summary(VIEWER, actor, since, until)).triggered_by
+        named = [(-each.count, each.actor_type, each.actor_id) for each in found.actors]
+        exact, roots, missing = counted.triggers(within, everything)
+        assert (named, found.more_actors) == (exact[:10], max(len(exact) - 10, 0))
+        assert (found.events, found.roots, found.missing) == (len(within), roots, missing)
+    assert found.missing >= 2
+    narrowed = await real.actor_summary(Viewer(TENANT, ("artifact",)), actor, None, None)
+    assert narrowed.triggered_by is None
+
+
+@catches(mutants.the_first_events_are_looked_at)
+async def test_triggers_are_those_of_the_latest_events(real: Any) -> None:
+    """The latest ones that the limit allows."""
+    await stored(real, new(1, actor_id="early"), new(2, actor_id="late"))
+    at = {"actor_id": "a", "event_type": "action_run.started"}
+    await stored(real, *(new(10 + n, causation_id=uuid(1), occurred_at=NOON + n, **at) for n in range(20)))
+    late = range(20, 20 + TRIGGERED_MAX)
+    await stored(real, *(new(10 + n, causation_id=uuid(2), occurred_at=NOON + n, **at) for n in late))
+    found = (await real.actor_summary(VIEWER, ("user", "a"), None, None)).triggered_by
+    assert [(each.actor_id, each.count) for each in found.actors] == [("late", TRIGGERED_MAX)]
+    assert found.events == TRIGGERED_MAX

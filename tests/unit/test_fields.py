@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.unit.mutants import NEVER, catches, replaced
-from whence.events import ACTOR_TYPES, ResourceType, Vocabulary
+from whence.events import ACTOR_TYPES, EVENT_LOG, ResourceType, Vocabulary
 from whence.wire import fields
 from whence.wire.fields import Broken, nearest
 from whence.wire.parameters import READ_PARAMETERS
@@ -135,6 +135,21 @@ def test_words_are_of_the_vocabulary() -> None:
     assert broken(fields.check_outcome, "ok") == "enum"
     with pytest.raises(Broken, match=r"one of: success, failure, none\."):
         fields.check_outcome("Success")
+
+
+def only_what_clients_write(text: str, words: Vocabulary) -> str:
+    return fields.check_resource_type(text, words)
+
+
+@catches(replaced(fields, "check_asked_resource_type", only_what_clients_write, "only_types_that_clients_write"))
+def test_questions_name_the_type_of_events_about_the_log() -> None:
+    """Any server may have stored some, whatever it lets clients write; clients never write one."""
+    words = Vocabulary.extended(["invoice"])
+    for word in (*ResourceType, "invoice", EVENT_LOG):
+        assert fields.check_asked_resource_type(word, words) == word
+    for word in ("event_logs", "EVENT_LOG", "robot"):
+        assert broken(lambda text: fields.check_asked_resource_type(text, words), word) == "enum"
+    assert broken(lambda text: fields.check_resource_type(text, words), EVENT_LOG) == "enum"
 
 
 LIST = [parameter.name for parameter in READ_PARAMETERS["list"]]

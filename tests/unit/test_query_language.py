@@ -56,6 +56,7 @@ MEANINGS: dict[str, dict[str, Any]] = {
     "outcome:failed outcome:success": {"outcomes": ("failure", "success")},
     "-outcome:none": {"excluded_outcomes": ("none",)},
     "resource:artifact resource:invoice/*": {"resource_types": ("artifact", "invoice")},
+    "resource:event_log": {"resource_types": ("event_log",)},
     f"resource:artifact/{RUN_ID.upper()}": {"resources": (f"artifact/{RUN_ID}",)},
     f"resource:{RUN_ID}": {"resource_ids": (RUN_ID,)},
     f"resource:artifact resource:decision/{RUN_ID}": {"resources": ("artifact/", f"decision/{RUN_ID}")},

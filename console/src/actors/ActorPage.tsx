@@ -12,11 +12,12 @@ import { Actor, ActorGlyph, OutcomeMark } from "../common/marks";
 import { PeriodMenu, periodQuery, usePeriod, type Period } from "../common/Period";
 import { Empty, ErrorState, Loading } from "../common/states";
 import { exploring, term } from "../common/terms";
-import { grouped } from "../common/times";
+import { counted, grouped } from "../common/times";
 import { useZoneName, When } from "../common/When";
 import { LAST_WEEK } from "./ActorsPage";
-import type { ActorAnswer, Counted, FirstTime } from "./answers";
+import type { ActorAnswer, Counted, FirstTime, Triggers } from "./answers";
 import { failureRate, percentText, rateChange, reasonsOf } from "./change";
+import { PAYLOAD, payloadFacetsOptions, payloadPathsOptions } from "../explore/answers";
 import "./actors.css";
 
 export function ActorPage() {
@@ -90,11 +91,13 @@ function ActorDetail({ actor }: { actor: ActorAnswer }) {
       <Figures actor={actor} period={period} />
       <div className="cols">
         <div>
+          <Tools self={self} period={period} />
           <Types title="What it does" column="Event type" rows={actor.byEventType} self={self} name="type" period={period} />
           <Types title="To what" column="Resource type" rows={actor.byResourceType} self={self} name="resource" period={period} />
         </div>
         <div>
           <FirstTimes firstTimes={actor.firstTimes} />
+          {actor.triggeredBy && <TriggeredBy triggers={actor.triggeredBy} total={actor.total} />}
           <Reasons actor={actor} period={period} />
         </div>
       </div>
@@ -104,15 +107,19 @@ function ActorDetail({ actor }: { actor: ActorAnswer }) {
 
 function Figures({ actor, period }: { actor: ActorAnswer; period: Period }) {
   const change = rateChange(actor, actor.previous);
+  // Before its first event there is nothing to draw.
+  const isNew = actor.firstSeenAt !== null && Date.parse(actor.firstSeenAt) > Date.parse(period.from ?? "");
+  const active = isNew ? { ...period, from: actor.firstSeenAt ?? undefined } : period;
   const histogram = useQuery({
-    queryKey: ["actor-bars", actor.actorType, actor.actorId, period],
+    queryKey: ["actor-bars", actor.actorType, actor.actorId, active],
     queryFn: ({ signal }) =>
       getJson<Schemas["Histogram"]>(
-        withQuery("api/v1/events/histogram", { actor_type: actor.actorType, actor_id: actor.actorId, by: "outcome", ...periodQuery(period) }),
+        withQuery("api/v1/events/histogram", { actor_type: actor.actorType, actor_id: actor.actorId, by: "outcome", ...periodQuery(active) }),
         signal,
       ),
   }).data;
-  const cause = actor.triggeredBy?.[0];
+  const triggers = actor.triggeredBy;
+  const cause = triggers?.actors[0];
   return (
     <div className="figs">
       <Figure value={grouped(actor.total)} name="events" />
@@ -122,11 +129,12 @@ function Figures({ actor, period }: { actor: ActorAnswer; period: Period }) {
         <div className="fig">{percentText(failureRate(actor))}</div>
         <div className="xs t2">failure rate{change && <>, {change.text === "as before" ? change.text : `${change.text} against before`}</>}</div>
       </div>
-      {cause && (
+      {triggers && cause && (
         <div>
-          <div className="fig">{percentText(actor.total === 0 ? null : cause.count / actor.total)}</div>
+          <div className="fig">{percentText(cause.count / triggers.events)}</div>
           <div className="xs t2">
             caused by <Actor type={cause.actorType} id={cause.actorId} />
+            {triggers.events < actor.total && <>, of the latest {grouped(triggers.events)}</>}
           </div>
         </div>
       )}
@@ -148,12 +156,24 @@ function Figure({ value, name, isBad = false }: { value: string; name: string; i
   );
 }
 
-function Types({ title, column, rows, self, name, period }: {
+/** What it does by the values at the indexed paths of payloads, such as the tools that it calls. */
+function Tools({ self, period }: { self: string; period: Period }) {
+  const paths = useQuery(payloadPathsOptions).data ?? [];
+  const { data } = useQuery({ ...payloadFacetsOptions({ q: self, from: period.from, to: period.to }, paths), enabled: paths.length > 0 });
+  return (data ?? []).map(({ path, values, more }) => {
+    const rows = values.map(({ value = "", count, failures }) => ({ value, count, failures }));
+    return <Types key={path} title="With what" column={PAYLOAD + path} rows={rows} more={more} self={self} name={PAYLOAD + path} period={period} />;
+  });
+}
+
+function Types({ title, column, rows, more = 0, self, name, period }: {
   title: string;
   column: string;
   rows: readonly Counted[];
+  /** How many further rows there are. */
+  more?: number;
   self: string;
-  name: "type" | "resource";
+  name: string;
   period: Period;
 }) {
   const most = Math.max(0, ...rows.map(({ count }) => count));
@@ -191,7 +211,44 @@ function Types({ title, column, rows, self, name, period }: {
           ))}
         </tbody>
       </table>
+      {more > 0 && <p className="t3 xs">and {counted(more, "further value")}</p>}
     </section>
+  );
+}
+
+/** Whose events its own were caused by. */
+function TriggeredBy({ triggers, total }: { triggers: Triggers; total: number }) {
+  const { actors, events, missing, moreActors, roots } = triggers;
+  if (events === 0) return null;
+  return (
+    <section className="block">
+      <h3 className="lab h">
+        What triggers it <span className="n">{events < total ? `of its latest ${grouped(events)} events` : "of its events in this period"}</span>
+      </h3>
+      {actors.map(({ actorType, actorId, count }) => (
+        <div key={`${actorType} ${actorId}`} className="line">
+          <Link className="link plain cut grow" to="/actors/$actorType/$actorId" params={{ actorType, actorId }} search={{}}>
+            <Actor type={actorType} id={actorId} />
+          </Link>
+          <span className="t2">{grouped(count)}</span>
+          <span className="xs t3 share">{percentText(count / events)}</span>
+        </div>
+      ))}
+      {moreActors > 0 && <p className="t3 xs">and {counted(moreActors, "further actor")}</p>}
+      <Unnamed count={roots} events={events} words="nothing: these are roots" />
+      <Unnamed count={missing} events={events} words="a cause that is not in the log" />
+    </section>
+  );
+}
+
+function Unnamed({ count, events, words }: { count: number; events: number; words: string }) {
+  if (count === 0) return null;
+  return (
+    <div className="line">
+      <span className="t2 grow">{words}</span>
+      <span className="t2">{grouped(count)}</span>
+      <span className="xs t3 share">{percentText(count / events)}</span>
+    </div>
   );
 }
 

@@ -30,6 +30,14 @@ export interface Counted {
   failures: number;
 }
 
+export interface Triggers {
+  actors: { actorType: string; actorId: string; count: number }[];
+  events: number;
+  missing: number;
+  moreActors: number;
+  roots: number;
+}
+
 export interface ActorAnswer extends Totals {
   actorType: string;
   actorId: string;
@@ -41,5 +49,6 @@ export interface ActorAnswer extends Totals {
   byEventType: Counted[];
   byResourceType: Counted[];
   firstTimes: FirstTime[];
-  triggeredBy?: { actorType: string; actorId: string; count: number }[];
+  /** Whose events caused its latest ones, `events` in number; null for a narrowed key. */
+  triggeredBy: Triggers | null;
 }

@@ -1118,6 +1118,7 @@ export interface components {
             successes: number;
             to: string | null;
             total: number;
+            triggeredBy: components["schemas"]["Triggers"] | null;
         };
         /** @enum {string} */
         ActorType: "user" | "agent" | "automation" | "service" | "api_key" | "integration" | "system" | "anonymous";
@@ -1912,6 +1913,18 @@ export interface components {
             failures: number;
             hops: number;
             resources: number;
+        };
+        Trigger: {
+            actorId: string;
+            actorType: string;
+            count: number;
+        };
+        Triggers: {
+            actors: components["schemas"]["Trigger"][];
+            events: number;
+            missing: number;
+            moreActors: number;
+            roots: number;
         };
         TypeCount: {
             children: components["schemas"]["TypeCount"][];

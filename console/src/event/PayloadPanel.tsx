@@ -1,10 +1,9 @@
-import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import { payloadTextOf, type LogEvent } from "../api/events";
 import { jsonText, parseJson } from "../api/json";
 import { durationWords, grouped } from "../common/times";
-import { PAYLOAD, payloadPathsOptions } from "../explore/answers";
+import { PAYLOAD } from "../explore/answers";
 import { micros } from "../explore/periods";
 import { withTerm } from "../explore/terms";
 import { copyText } from "./clipboard";
@@ -22,7 +21,6 @@ export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEv
   const [sought, setSought] = useState("");
   const text = payloadTextOf(event);
   const navigate = useNavigate();
-  const { data: filterPaths } = useQuery(payloadPathsOptions);
   const filter = (path: string, value: string, isExcluded: boolean) =>
     void navigate({ to: "/explore", search: { q: withTerm("", PAYLOAD + path, value, isExcluded) } });
   return (
@@ -47,7 +45,7 @@ export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEv
           </button>
         )}
       </div>
-      {view === "tree" && <PayloadTree text={text} sought={sought} filterPaths={filterPaths} onFilter={filter} />}
+      {view === "tree" && <PayloadTree text={text} sought={sought} onFilter={filter} />}
       {view === "tree" && before && (
         <>
           <div className="lab sec">

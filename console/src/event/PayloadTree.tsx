@@ -10,13 +10,12 @@ interface Props {
   text: string;
   /** Only what has this text in it. */
   sought?: string;
-  /** The paths by which events can be filtered, such as `tool`. */
-  filterPaths?: ReadonlySet<string> | undefined;
-  onFilter?: ((path: string, value: string, isExcluded: boolean) => void) | undefined;
+  /** Filters for the value of a field of payloads, such as `tool`, or filters it out. */
+  onFilter?: ((field: string, value: string, isExcluded: boolean) => void) | undefined;
 }
 
 /** A payload as it was sent: one row a value, branches that close, and what can be done with a value beside it. */
-export function PayloadTree({ text, sought = "", filterPaths, onFilter }: Props) {
+export function PayloadTree({ text, sought = "", onFilter }: Props) {
   const all = useMemo(() => payloadRows(text), [text]);
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const [isWhole, setWhole] = useState(false);
@@ -37,7 +36,7 @@ export function PayloadTree({ text, sought = "", filterPaths, onFilter }: Props)
           row={row}
           isClosed={closed.has(row.path)}
           onToggle={() => toggle(row.path)}
-          onFilter={onFilter && filterPaths?.has(row.path) ? onFilter : undefined}
+          onFilter={onFilter}
         />
       ))}
       {!isWhole && rows.length > SHOWN && (
@@ -57,6 +56,7 @@ interface LeafProps {
 }
 
 function Leaf({ row, isClosed, onToggle, onFilter }: LeafProps) {
+  const { field } = row;
   return (
     <div className="leaf" style={{ "--d": row.depth } as React.CSSProperties}>
       {row.kind === "branch" ? (
@@ -74,13 +74,13 @@ function Leaf({ row, isClosed, onToggle, onFilter }: LeafProps) {
         <SafeText text={row.text} />
       </span>
       <span className="acts">
-        {onFilter && (
+        {onFilter && field !== null && (
           <>
-            <button onClick={() => onFilter(row.path, row.text, false)}>
+            <button onClick={() => onFilter(field, row.text, false)}>
               <Icon name="plus" small />
               Filter for
             </button>
-            <button onClick={() => onFilter(row.path, row.text, true)}>
+            <button onClick={() => onFilter(field, row.text, true)}>
               <Icon name="minus" small />
               out
             </button>

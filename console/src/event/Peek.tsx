@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useRef, useState, type KeyboardEvent, type PointerEvent } from "react";
 import { payloadTextOf, type LogEvent } from "../api/events";
-import { eventOptions, PAYLOAD, payloadPathsOptions } from "../explore/answers";
+import { eventOptions, PAYLOAD } from "../explore/answers";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { shownDetail, type FullSentence } from "../sentences/sentences";
 import { Icon } from "../common/icons";
@@ -68,7 +68,6 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
   const { zone } = usePreferences();
   const up = useQuery(traceOptions(event.id, "up"));
   const down = useQuery(traceOptions(event.id, "down"));
-  const { data: filterPaths } = useQuery(payloadPathsOptions);
   const { date, time, milliseconds } = clockTime(event.occurredAt, zone);
   const because = up.data && becauseOf(up.data, ROOM);
   const payload = payloadTextOf(event);
@@ -116,7 +115,6 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
           </h3>
           <PayloadTree
             text={payload}
-            filterPaths={filterPaths}
             onFilter={onFilter && ((path, value, isExcluded) => onFilter(PAYLOAD + path, value, isExcluded))}
           />
         </section>

@@ -14,15 +14,30 @@ function leafCount(value: unknown): number {
 describe("a payload as rows", () => {
   test("branches say what they hold, leaves are as they were sent, and each has its path", () =>
     expect(payloadRows('{"tool":"book","arguments":{"flights":[{"no":"HAT082"}],"price":1.0,"a b":[]},"ok":null}')).toEqual([
-      { path: "tool", key: "tool", depth: 0, kind: "text", text: "book" },
-      { path: "arguments", key: "arguments", depth: 0, kind: "branch", text: "3 keys" },
-      { path: "arguments.flights", key: "flights", depth: 1, kind: "branch", text: "1 item" },
-      { path: "arguments.flights[0]", key: "0", depth: 2, kind: "branch", text: "1 key" },
-      { path: "arguments.flights[0].no", key: "no", depth: 3, kind: "text", text: "HAT082" },
-      { path: "arguments.price", key: "price", depth: 1, kind: "number", text: "1.0" },
-      { path: 'arguments["a b"]', key: "a b", depth: 1, kind: "empty", text: "[]" },
-      { path: "ok", key: "ok", depth: 0, kind: "word", text: "null" },
+      { path: "tool", field: "tool", key: "tool", depth: 0, kind: "text", text: "book" },
+      { path: "arguments", field: null, key: "arguments", depth: 0, kind: "branch", text: "3 keys" },
+      { path: "arguments.flights", field: null, key: "flights", depth: 1, kind: "branch", text: "1 item" },
+      { path: "arguments.flights[0]", field: null, key: "0", depth: 2, kind: "branch", text: "1 key" },
+      { path: "arguments.flights[0].no", field: null, key: "no", depth: 3, kind: "text", text: "HAT082" },
+      { path: "arguments.price", field: "arguments.price", key: "price", depth: 1, kind: "number", text: "1.0" },
+      { path: 'arguments["a b"]', field: null, key: "a b", depth: 1, kind: "empty", text: "[]" },
+      { path: "ok", field: "ok", key: "ok", depth: 0, kind: "word", text: "null" },
     ]));
+
+  test("a value is asked for by the keys to it, an element by those of its array, and what no query can name by none", () => {
+    const field = (value: unknown) => rowsOf(value).findLast((row) => row.kind !== "branch")?.field ?? null;
+    expect(field({ a: { b: 1 } })).toBe("a.b");
+    expect(field({ a: ["x"] })).toBe("a");
+    expect(field({ a: [{ b: 1 }] })).toBeNull();
+    expect(field({ a: [["x"]] })).toBeNull();
+    expect(field(["x"])).toBeNull();
+    expect(field({ a: Array(101).fill("x") })).toBeNull();
+    expect(field({ a: "x".repeat(255) })).toBe("a");
+    for (const text of ["", "x".repeat(256), "a\nb"]) expect(field({ a: text })).toBeNull();
+    for (const key of ["", "a b", "a.b", "a:b", "a=b", 'a"', "a".repeat(129)]) expect(field({ [key]: 1 })).toBeNull();
+    expect(field({ a: { b: { c: { d: 1 } } } })).toBe("a.b.c.d");
+    expect(field({ a: { b: { c: { d: { e: 1 } } } } })).toBeNull();
+  });
 
   test("every leaf has a row, and every path is another", () =>
     fc.assert(

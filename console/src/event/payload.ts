@@ -4,6 +4,8 @@ import { JsonNumber, parseJson, type Json } from "../api/json";
 export interface PayloadRow {
   /** As one writes it in code: `arguments.flights[0].date`. */
   path: string;
+  /** The path by which a query names the value, such as `order.currency`; null where none can. */
+  field: string | null;
   key: string;
   depth: number;
   kind: "text" | "number" | "word" | "branch" | "empty";
@@ -20,8 +22,8 @@ export function payloadRows(text: string): PayloadRow[] | null {
     return null;
   }
   const rows: PayloadRow[] = [];
-  if (payload instanceof Map || Array.isArray(payload)) for (const [key, value] of entries(payload)) add(rows, key, pathOf("", payload, key), 0, value);
-  else add(rows, "", "", 0, payload);
+  if (payload instanceof Map || Array.isArray(payload)) for (const [key, value] of entries(payload)) add(rows, key, pathOf("", payload, key), fieldOf("", payload, key), 0, value);
+  else add(rows, "", "", null, 0, payload);
   return rows;
 }
 
@@ -35,14 +37,34 @@ function pathOf(parent: string, branch: Json, key: string): string {
   return `${parent}[${JSON.stringify(key)}]`;
 }
 
-function add(rows: PayloadRow[], key: string, path: string, depth: number, value: Json): void {
-  const row = (kind: PayloadRow["kind"], text: string) => rows.push({ path, key, depth, kind, text });
+const FIELD = /^(?=.{1,128}$)[^\s.:="\\\x00-\x1f\x7f-\x9f]+(\.[^\s.:="\\\x00-\x1f\x7f-\x9f]+){0,3}$/u;
+const VALUE = /^[^\x00-\x1f\x7f-\x9f]{1,255}$/u;
+const ELEMENTS_MAX = 100;
+
+/** The field of what is in a branch, as `payload_fields.py` defines it: elements have that of their array. */
+function fieldOf(parent: string | null, branch: Json, key: string): string | null {
+  if (parent === null || key.includes(".")) return null;
+  if (Array.isArray(branch)) return branch.length <= ELEMENTS_MAX ? parent || null : null;
+  return parent === "" ? key : `${parent}.${key}`;
+}
+
+function isAsked(kind: PayloadRow["kind"], field: string | null, text: string): boolean {
+  return kind !== "branch" && kind !== "empty" && field !== null && FIELD.test(field) && VALUE.test(text);
+}
+
+function add(rows: PayloadRow[], key: string, path: string, field: string | null, depth: number, value: Json): void {
+  const row = (kind: PayloadRow["kind"], text: string) =>
+    rows.push({ path, field: isAsked(kind, field, text) ? field : null, key, depth, kind, text });
   if (value instanceof Map || Array.isArray(value)) {
     const count = value instanceof Map ? value.size : value.length;
     const noun = value instanceof Map ? ["key", "keys"] : ["item", "items"];
     if (count === 0) row("empty", value instanceof Map ? "{}" : "[]");
     else row("branch", `${count.toLocaleString("en-US")} ${count === 1 ? noun[0] : noun[1]}`);
-    for (const [inner, item] of entries(value)) add(rows, inner, pathOf(path, value, inner), depth + 1, item);
+    for (const [inner, item] of entries(value)) {
+      // What is in an element of an array has no field.
+      const isInArray = Array.isArray(item) ? Array.isArray(value) : item instanceof Map && Array.isArray(value);
+      add(rows, inner, pathOf(path, value, inner), isInArray ? null : fieldOf(field, value, inner), depth + 1, item);
+    }
   } else if (value instanceof JsonNumber) row("number", value.literal);
   else if (typeof value === "string") row("text", value);
   else row("word", String(value));

@@ -9,7 +9,7 @@ import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Icon } from "../common/icons";
 import { useShortcuts } from "../common/shortcuts";
 import { useExploration, type Change, type Exploration, type Filters } from "./address";
-import { beforeOptions, eventsKey, eventsOptions, facetsOptions, histogramOptions, readPage } from "./answers";
+import { beforeOptions, eventsKey, eventsOptions, facetsOptions, histogramOptions, payloadFacetsOptions, payloadPathsOptions, readPage } from "./answers";
 import type { Histogram as Counts } from "./bars";
 import { periodBefore } from "./compare";
 import { CompareDialog, PickBar } from "./CompareDialog";
@@ -41,7 +41,12 @@ export function ExplorePage() {
   const isFresh = first?.total === 0 && !q && !from && !to && !list.isPlaceholderData;
   const setQuery = (next: string) => change({ q: next });
   useShortcuts("Explore", [{ keys: "l", does: "Follow live, or stop", run: () => change({ live: !exploration.live }, { replace: true }) }]);
-  const facetList = <Facets answer={useKept(facets.data)} q={q} onChange={setQuery} />;
+  const paths = useQuery({ ...payloadPathsOptions, enabled: facets.data !== undefined }).data ?? [];
+  const payload = useQuery({ ...payloadFacetsOptions(filters, paths), enabled: paths.length > 0 });
+  const uncounted = payload.isError ? paths : [];
+  const facetList = (
+    <Facets answer={useKept(facets.data)} payload={payload.isError ? undefined : payload.data} uncounted={uncounted} q={q} onChange={setQuery} />
+  );
   return (
     <>
       <Bar>

@@ -2,7 +2,7 @@ import { useState, type MouseEvent } from "react";
 import { Icon } from "../common/icons";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
 import { grouped } from "../common/times";
-import { PAYLOAD, type FacetsAnswer, type FacetValue } from "./answers";
+import { PAYLOAD, type Facet, type FacetsAnswer, type FacetValue } from "./answers";
 import { asks, withTerm, withoutTerm } from "./terms";
 
 const OUTCOME_WORDS: Record<string, string> = { failure: "failed", success: "succeeded", none: "no outcome" };
@@ -21,14 +21,24 @@ const SECTIONS: readonly Section[] = [
   { facet: "resourceType", title: "Resource type", name: "resource" },
 ];
 
+interface Props {
+  answer: FacetsAnswer | undefined;
+  /** The values of payloads, by their paths. */
+  payload: readonly (Facet & { path: string })[] | undefined;
+  /** The paths whose values could not be counted in time. */
+  uncounted: readonly string[];
+  q: string;
+  onChange: (q: string) => void;
+}
+
 /** Every value with its count: a click asks for it, Alt and a click exclude it, and again drop that. */
-export function Facets({ answer, q, onChange }: { answer: FacetsAnswer | undefined; q: string; onChange: (q: string) => void }) {
-  const payload = Object.keys(answer?.facets ?? {}).filter((facet) => facet.startsWith(PAYLOAD));
-  const sections = [...SECTIONS, ...payload.map((facet) => ({ facet, title: facet, name: facet }))];
+export function Facets({ answer, payload, uncounted, q, onChange }: Props) {
+  const ofPayload = new Map(payload?.map((facet) => [PAYLOAD + facet.path, facet]));
+  const sections = [...SECTIONS, ...[...ofPayload.keys()].map((facet) => ({ facet, title: facet, name: facet }))];
   return (
     <>
       {sections.map((section) => {
-        const found = answer?.facets[section.facet];
+        const found = answer?.facets[section.facet] ?? ofPayload.get(section.facet);
         if (!found || (found.values.length === 0 && section.facet !== "eventType")) return null;
         const total = found.values.reduce((sum, value) => sum + value.count, 0);
         return (
@@ -47,6 +57,12 @@ export function Facets({ answer, q, onChange }: { answer: FacetsAnswer | undefin
           </section>
         );
       })}
+      {uncounted.map((path) => (
+        <section key={path} aria-label={PAYLOAD + path}>
+          <h3>{PAYLOAD + path}</h3>
+          <p className="t3 xs">Not counted: it took too long. A shorter period or another filter may help.</p>
+        </section>
+      ))}
     </>
   );
 }

@@ -63,9 +63,15 @@ export interface FacetValue {
   children?: FacetValue[];
 }
 
+export interface Facet {
+  values: FacetValue[];
+  /** How many further values there are. */
+  more: number;
+}
+
 export interface FacetsAnswer {
   total: number;
-  facets: Record<string, { values: FacetValue[]; more: number }>;
+  facets: Record<string, Facet>;
 }
 
 export function facetsOptions(filters: Filters) {
@@ -76,19 +82,37 @@ export function facetsOptions(filters: Filters) {
   });
 }
 
-/** The paths of payloads by which this server filters, such as `tool`. */
+/** What the name of a term about a payload begins with. */
+export const PAYLOAD = "payload.";
+
+/** The paths of payloads that this server has in an index, such as `tool`: those that completion offers. */
 export const payloadPathsOptions = queryOptions({
   queryKey: ["payload-paths"],
   queryFn: async ({ signal }) => {
-    const { facets } = await getJson<FacetsAnswer>("api/v1/events/facets?top=1", signal);
-    return new Set(Object.keys(facets).flatMap((facet) => (facet.startsWith(PAYLOAD) ? [facet.slice(PAYLOAD.length)] : [])));
+    const { suggestions } = await getJson<{ suggestions: Suggestion[] }>(`api/v1/events/suggest?q=${PAYLOAD}&cursor=${PAYLOAD.length}&limit=20`, signal);
+    return suggestions.filter(({ kind, label }) => kind === "name" && label.startsWith(PAYLOAD)).map(({ label }) => label.slice(PAYLOAD.length));
   },
   staleTime: Number.POSITIVE_INFINITY,
   retry: false,
 });
 
-/** What the name of a term about a payload begins with. */
-export const PAYLOAD = "payload.";
+interface PayloadFacet extends Facet {
+  path: string;
+}
+
+/** The values at the indexed paths, asked for apart, since they may take longer than the other facets. */
+export function payloadFacetsOptions(filters: Filters, paths: readonly string[]) {
+  return queryOptions({
+    queryKey: ["events", "facets", "payload", filters.q, filters.from ?? "", filters.to ?? "", ...paths],
+    queryFn: async ({ signal }) => {
+      const parameters = [parametersOf(filters, { top: "12" }), ...paths.map((path) => `payload_field=${encodeURIComponent(path)}`)].join("&");
+      const { facets } = await getJson<{ facets: { payload?: PayloadFacet[] } }>(`api/v1/events/facets?${parameters}`, signal);
+      return facets.payload ?? [];
+    },
+    placeholderData: keepPreviousData,
+    retry: false,
+  });
+}
 
 export interface Suggestion {
   kind: string;

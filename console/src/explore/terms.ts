@@ -15,7 +15,7 @@ export interface Term {
 /** What a term may name, in the order in which it is offered. */
 export const NAMES = ["type", "actor", "outcome", "resource", "flow", "cause", "since", "until"] as const;
 
-const BEGIN = /(-?)([A-Za-z_][A-Za-z_.]*):/y;
+const BEGIN = /(-?)(payload\.[^\s:="\\]+|[A-Za-z_][A-Za-z_.]*):/y;
 const QUOTED = /"((?:[^"\\]|\\[^])*)"?/y;
 const WORD = /[^ \t\r\n]*/y;
 const BLANKS = /[ \t\r\n]*/y;

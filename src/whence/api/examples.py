@@ -207,6 +207,13 @@ RESPONSES: dict[str, Json] = {
         "byEventType": [_COMPLETED],
         "byResourceType": [{"count": 1, "failures": 0, "value": "action_run"}],
         "firstSeenAt": "2026-01-02T03:04:05Z",
+        "triggeredBy": {
+            "actors": [{"actorId": "nightly", "actorType": "automation", "count": 1}],
+            "events": 1,
+            "missing": 0,
+            "moreActors": 0,
+            "roots": 0,
+        },
     },
     "ResourceSummary": {
         "actors": [

@@ -18,7 +18,7 @@ from whence.api.operation import Json, Operation, ResponseSpec, ref
 from whence.api.operator_tokens import LIFETIME_MAX_S
 from whence.api.removal_schemas import REMOVAL_REQUESTS, REMOVAL_RESPONSES, removal_schemas
 from whence.api.webhook_schemas import WEBHOOK_REQUESTS, WEBHOOK_RESPONSES, webhook_schemas
-from whence.events import EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, WORD_PATTERN, Vocabulary
+from whence.events import EVENT_LOG, EVENT_TYPE_MAX, EVENT_TYPE_PATTERN, OUTCOMES, WORD_PATTERN, Vocabulary
 from whence.permissions import READ, known_scopes
 from whence.settings import Settings
 from whence.wire.bodies import ErrorBody, HTTPValidationError, NewEventBody, StoredEventBody
@@ -432,7 +432,10 @@ def _schemas_without_struct(vocabulary: Vocabulary) -> Json:
         "ResourceType": {
             "type": "string",
             **_resource_types(vocabulary),
-            "description": "Resource types that events can reference. The same list as for permissions.",
+            "description": (
+                "Resource types that events can reference. The same list as for permissions. Events of the log "
+                f"about itself, such as a fired alert or an erasure, have the type {EVENT_LOG}. Filters accept it too."
+            ),
         },
         "ActorType": {"type": "string", "enum": list(vocabulary.actor_types), "description": "Who can act."},
         "CloudEvent": _cloud_event(vocabulary),

@@ -32,6 +32,7 @@ from whence.wire.activity_bodies import (
     FacetsBody,
     FirstTimeBody,
     ResourceSummaryBody,
+    TriggersBody,
     TypeCountBody,
     WordCountBody,
 )
@@ -167,12 +168,21 @@ def actor(
         ("first seen", _clock(found.first_seen_at)),
         ("last seen", _clock(found.last_seen_at)),
         *(("first time", _first_time(each)) for each in found.first_times),
+        *([] if found.triggered_by is None else _trigger_facts(found.triggered_by)),
     ]
     with paging(no_pager):
         out(_facts_text(facts))
         _out_types("EVENT TYPE", found.by_event_type)
         _out_types("RESOURCE TYPE", found.by_resource_type)
         _out_latest(latest)
+
+
+def _trigger_facts(triggers: TriggersBody) -> list[tuple[str, str]]:
+    """Whose events caused the latest ones, most first."""
+    of = f" of the latest {triggers.events:,}"
+    named = [(f"{each.actor_type}/{each.actor_id}", each.count) for each in triggers.actors]
+    rows = [*named, ("no cause: a root", triggers.roots), ("a cause that is not in the log", triggers.missing)]
+    return [("triggered by", f"{name}  {count:,}{of}") for name, count in rows if count]
 
 
 def resource(

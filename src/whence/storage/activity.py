@@ -13,6 +13,8 @@ import msgspec
 
 from whence.activity import (
     SLOTS,
+    TRIGGERED_MAX,
+    TRIGGERS_MAX,
     ActorActivity,
     ActorPage,
     ActorPageRequest,
@@ -21,6 +23,8 @@ from whence.activity import (
     Period,
     ResourceActor,
     ResourceSummary,
+    Trigger,
+    Triggers,
     added,
     period_of,
     previous_of,
@@ -38,6 +42,7 @@ from whence.storage.resolve import Kind, ResolvedQuery, Snapshot
 
 __all__ = [
     "ActivityQuestion",
+    "CausesOfActor",
     "CountsBySlot",
     "CountsOfActors",
     "ResourceParts",
@@ -81,6 +86,14 @@ class TimesOfActors(msgspec.Struct, frozen=True):
     actors: Sequence[int]
 
 
+class CausesOfActor(msgspec.Struct, frozen=True):
+    """Asks for rows of the last `TRIGGERED_MAX` events of an actor in a period: when each occurred, its position or
+    key, whether it names a cause, and the actor of that cause, None where it is not in the log."""
+
+    actor: int
+    period: Period
+
+
 class ResourceParts(msgspec.Struct, frozen=True):
     """Asks for what the matching events come to: rows of actor, kind, events and the times of the first and the last
     event; how many flows there are; and the last event, None without any."""
@@ -89,7 +102,14 @@ class ResourceParts(msgspec.Struct, frozen=True):
 
 
 ActivityQuestion = (
-    TimeBounds | TotalsInPeriod | CountsBySlot | CountsOfActors | TimesOfActors | NamesOfActors | EndsQuestion
+    TimeBounds
+    | TotalsInPeriod
+    | CountsBySlot
+    | CountsOfActors
+    | TimesOfActors
+    | CausesOfActor
+    | NamesOfActors
+    | EndsQuestion
 )
 ResourceQuestion = ResourceParts | NamesOfActors
 
@@ -125,6 +145,7 @@ def summarize_actor(
     numbers = () if resolved.nothing else resolved.actors or ()
     groups = dict.fromkeys(numbers, 0)
     found, first_seen = _Activities({}, snapshot.kinds), None
+    triggers = yield from _triggers(snapshot, period, numbers)
     if period is not None and numbers:
         found = yield from _activities(snapshot, resolved, period, previous_of(period, first), groups)
         firsts = yield from _seen(snapshot, resolved, groups, last=False)
@@ -140,6 +161,30 @@ def summarize_actor(
         first_seen_at=first_seen,
         by_event_type=words_of(counts, snapshot.kinds, "event_type"),
         by_resource_type=words_of(counts, snapshot.kinds, "resource_type"),
+        triggered_by=triggers,
+    )
+
+
+def _triggers(
+    snapshot: Snapshot, period: Period | None, numbers: Sequence[int]
+) -> Generator[ActivityQuestion, Any, Triggers | None]:
+    """Whose events caused the latest ones of these actors, which count as one."""
+    if not snapshot.viewer.sees_all:
+        return None
+    rows: list[tuple[int, int, bool, int | None]] = []
+    if period is not None:
+        for actor in numbers:
+            rows += yield CausesOfActor(actor, period)
+    latest = sorted(rows, reverse=True)[:TRIGGERED_MAX]
+    counts = Counter(actor for _, _, _, actor in latest if actor is not None)
+    names = (yield NamesOfActors(list(counts))) if counts else ()
+    ranked = sorted((-counts[actor], actor_type, actor_id) for actor, actor_type, actor_id in names)
+    return Triggers(
+        actors=[Trigger(actor_type=each[1], actor_id=each[2], count=-each[0]) for each in ranked[:TRIGGERS_MAX]],
+        events=len(latest),
+        missing=sum(has_cause and actor is None for _, _, has_cause, actor in latest),
+        more_actors=max(len(ranked) - TRIGGERS_MAX, 0),
+        roots=sum(not has_cause for _, _, has_cause, _ in latest),
     )
 
 

@@ -14,6 +14,7 @@ from whence.activity import (
     FirstTime,
     Period,
     ResourceSummary,
+    Triggers,
 )
 from whence.actor_totals import Totals
 from whence.events import ActorStat, Query, Viewer, Vocabulary
@@ -33,6 +34,8 @@ from whence.wire.activity_bodies import (
     ResourceActorBody,
     ResourceSummaryBody,
     TotalsBody,
+    TriggerBody,
+    TriggersBody,
     TypeCountBody,
     TypeFacetBody,
     WordCountBody,
@@ -213,7 +216,21 @@ def encode_actor_summary(summary: ActorSummary) -> bytes:
             first_seen_at=_time(summary.first_seen_at),
             from_=since,
             to=until,
+            triggered_by=None if summary.triggered_by is None else _triggers(summary.triggered_by),
         )
+    )
+
+
+def _triggers(triggers: Triggers) -> TriggersBody:
+    return TriggersBody(
+        actors=[
+            TriggerBody(actor_id=each.actor_id, actor_type=each.actor_type, count=each.count)
+            for each in triggers.actors
+        ],
+        events=triggers.events,
+        missing=triggers.missing,
+        more_actors=triggers.more_actors,
+        roots=triggers.roots,
     )
 
 

@@ -17,6 +17,8 @@ __all__ = [
     "ResourceActorBody",
     "ResourceSummaryBody",
     "TotalsBody",
+    "TriggerBody",
+    "TriggersBody",
     "TypeCountBody",
     "TypeFacetBody",
     "WordCountBody",
@@ -144,9 +146,28 @@ class ActorsBody(WireBody, frozen=True, kw_only=True):
     total: int
 
 
+class TriggerBody(WireBody, frozen=True, kw_only=True, gc=False):
+    """How many of the events were caused by events of this actor."""
+
+    actor_id: str
+    actor_type: str
+    count: int
+
+
+class TriggersBody(WireBody, frozen=True, kw_only=True):
+    """Whose events caused the latest `events` of the actor in the period, at most 500: those of `actors`, by count
+    descending, and of `moreActors` further ones. `roots` name no cause, and `missing` one that is not in the log."""
+
+    actors: list[TriggerBody]
+    events: int
+    missing: int
+    more_actors: int
+    roots: int
+
+
 class ActorSummaryBody(WireBody, frozen=True, kw_only=True):
     """What one actor did between `from` and `to`. `firstSeenAt` and `lastSeenAt` are the times of its first and its
-    last event of all, null for an actor without any."""
+    last event of all, null for an actor without any. `triggeredBy` is null for a narrowed credential."""
 
     actor_id: str
     actor_type: str
@@ -162,6 +183,7 @@ class ActorSummaryBody(WireBody, frozen=True, kw_only=True):
     successes: int
     to: TimeText | None
     total: int
+    triggered_by: TriggersBody | None
 
 
 class ResourceActorBody(ActorCountBody, frozen=True, kw_only=True, gc=False):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from whence.events import EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, Vocabulary, is_event_type, is_word
+from whence.events import EVENT_LOG, EVENT_TYPE_MAX, OUTCOMES, TEXT_MAX, Vocabulary, is_event_type, is_word
 from whence.identities import canonical
 from whence.wire.ids import parse_uuid
 
@@ -16,6 +16,7 @@ __all__ = [
     "asked_form",
     "check_actor_id",
     "check_actor_type",
+    "check_asked_resource_type",
     "check_causation_id",
     "check_cause_of",
     "check_correlation_id",
@@ -128,6 +129,11 @@ def check_resource_type(text: str, words: Vocabulary) -> str:
     if words.any_resource_type:
         return check_word(text, "A resource type")
     return _one_of(text, words.resource_types, "A resource type")
+
+
+def check_asked_resource_type(text: str, words: Vocabulary) -> str:
+    """A resource type that a question may name: one that a client may write, or that of the events about the log."""
+    return text if text == EVENT_LOG else check_resource_type(text, words)
 
 
 def check_word(text: str, noun: str) -> str:

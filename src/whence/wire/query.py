@@ -25,10 +25,10 @@ from whence.wire.fields import (
     asked_form,
     check_actor_id,
     check_actor_type,
+    check_asked_resource_type,
     check_causation_id,
     check_correlation_id,
     check_outcome,
-    check_resource_type,
     check_uuid,
     near,
 )
@@ -108,7 +108,7 @@ class ListingRequest(msgspec.Struct, frozen=True):
 ParameterCheck = Callable[[str, Vocabulary], str]
 
 FILTER_FIELDS: dict[str, tuple[str, ParameterCheck]] = {
-    "resource_type": ("resource_types", check_resource_type),
+    "resource_type": ("resource_types", check_asked_resource_type),
     "resource_id": ("resource_ids", lambda text, _: check_uuid(text)),
     "actor_id": ("actor_ids", lambda text, _: asked_form(text, check_actor_id(text))),
     "actor_type": ("actor_types", lambda text, words: check_actor_type(text, words.actor_types)),

@@ -20,9 +20,9 @@ from whence.wire.fields import (
     asked_form,
     check_actor_id,
     check_actor_type,
+    check_asked_resource_type,
     check_causation_id,
     check_correlation_id,
-    check_resource_type,
     check_uuid,
     near,
 )
@@ -255,7 +255,7 @@ def _resource(token: Token, words: Vocabulary) -> str:
     elif not slash:
         resource_id = "*"
     if resource_type != ANY_TYPE:
-        check_resource_type(resource_type, words)
+        check_asked_resource_type(resource_type, words)
     elif resource_id == "*":
         raise Broken(_RESOURCE_RULE)
     return f"{resource_type}/{'' if resource_id == '*' else check_uuid(resource_id)}"

@@ -5,11 +5,12 @@ from functools import partial
 from typing import Any
 
 from whence import rollups
-from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
+from whence.activity import TRIGGERED_MAX, ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.events import PageRequest, Query
 from whence.facets import Facets
 from whence.storage.activity import (
     ActivityQuestion,
+    CausesOfActor,
     CountsBySlot,
     CountsOfActors,
     ResourceParts,
@@ -133,6 +134,9 @@ async def _answer(connection: Connection, snapshot: Snapshot, question: Activity
             return await _counts_by_slot(connection, snapshot, question)
         case TimesOfActors(actors):
             return await connection.fetch(_SQL["times_of_actors"], snapshot.tenant_no, actors)
+        case CausesOfActor(actor, period):
+            within = (snapshot.tenant_no, actor, period.since, period.until, TRIGGERED_MAX)
+            return await connection.fetch(_SQL["causes_of_actor"], *within)
         case _:
             return await _answer_ends(connection, snapshot, question)
 

@@ -7,11 +7,12 @@ from typing import Any
 import apsw
 
 from whence import rollups
-from whence.activity import ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
+from whence.activity import TRIGGERED_MAX, ActorPage, ActorPageRequest, ActorSummary, ResourceSummary
 from whence.events import PageRequest, Query
 from whence.facets import Facets
 from whence.storage.activity import (
     ActivityQuestion,
+    CausesOfActor,
     CountsBySlot,
     CountsOfActors,
     ResourceParts,
@@ -137,6 +138,9 @@ def _answer(connection: apsw.Connection, snapshot: Snapshot, question: ActivityQ
         case TimesOfActors(actors):
             bindings = (snapshot.tenant_no, json_list(tuple(actors)))
             return connection.execute(_SQL["times_of_actors"], bindings).fetchall()
+        case CausesOfActor(actor, period):
+            within = (snapshot.tenant_no, actor, period.since, period.until, TRIGGERED_MAX)
+            return connection.execute(_SQL["causes_of_actor"], within).fetchall()
         case _:
             return _answer_ends(connection, snapshot, question)
 
