@@ -5,15 +5,15 @@ that, and nearly all of them speak plain HTTP.
 """
 
 import functools
+import importlib
 import os
 import ssl
 from typing import Any
 
-from httpx2._transports import default as transports
-
 __all__ = ["share_ssl_context"]
 
-_create = transports.create_ssl_context
+_transports: Any = importlib.import_module("httpx2._transports.default")
+_create = _transports.create_ssl_context
 _shared = functools.cache(_create)
 
 
@@ -25,5 +25,5 @@ def _create_or_share(verify: Any = True, cert: Any = None, trust_env: bool = Tru
 
 def share_ssl_context() -> None:
     """Let the clients of this process, and of its forks, share the context. It is made now, before there are forks."""
-    transports.create_ssl_context = _create_or_share
+    _transports.create_ssl_context = _create_or_share
     _shared(trust_env=True)
