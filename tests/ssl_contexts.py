@@ -8,12 +8,13 @@ import functools
 import importlib
 import os
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["share_ssl_context"]
 
 _transports: Any = importlib.import_module("httpx2._transports.default")
-_create = _transports.create_ssl_context
+_create: Callable[..., ssl.SSLContext] = _transports.create_ssl_context
 _shared = functools.cache(_create)
 
 
