@@ -5,16 +5,16 @@ that, and nearly all of them speak plain HTTP.
 """
 
 import functools
-import importlib
 import os
 import ssl
-from collections.abc import Callable
 from typing import Any
+
+import httpx2
+from httpx2._transports import default as transports
 
 __all__ = ["share_ssl_context"]
 
-_transports: Any = importlib.import_module("httpx2._transports.default")
-_create: Callable[..., ssl.SSLContext] = _transports.create_ssl_context
+_create = httpx2.create_ssl_context
 _shared = functools.cache(_create)
 
 
@@ -26,5 +26,5 @@ def _create_or_share(verify: Any = True, cert: Any = None, trust_env: bool = Tru
 
 def share_ssl_context() -> None:
     """Let the clients of this process, and of its forks, share the context. It is made now, before there are forks."""
-    _transports.create_ssl_context = _create_or_share
+    transports.create_ssl_context = _create_or_share  # type: ignore[attr-defined]  # the only place to do so
     _shared(trust_env=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from whence.events import ANY_TYPE, Event, Query, matches_type, sets_only, split_name
 from whence.identities import spellings
 
-__all__ = ["matches"]
+__all__ = ["has_type", "matches"]
 
 _SUPPORTED = frozenset(
     {
@@ -49,7 +49,7 @@ def matches(event: Event, query: Query) -> bool:
         raise NotImplementedError("This query has a field that cannot be matched.")
     return (
         _is_within(event, query)
-        and _has_type(event, query)
+        and has_type(event.event_type, query)
         and _is_one_of(event.resource_type, query.resource_types)
         and _is_one_of(event.resource_id, query.resource_ids)
         and _is_one_of(event.actor_type, query.actor_types)
@@ -69,12 +69,13 @@ def _is_within(event: Event, query: Query) -> bool:
     )
 
 
-def _has_type(event: Event, query: Query) -> bool:
-    if query.type_patterns and not any(matches_type(event.event_type, each) for each in query.type_patterns):
+def has_type(event_type: str, query: Query) -> bool:
+    """Whether an event type is among those that the query names, in full or by their first or last segments."""
+    if query.type_patterns and not any(matches_type(event_type, pattern) for pattern in query.type_patterns):
         return False
     if not query.event_types and not query.event_type_prefixes:
         return True
-    return event.event_type in query.event_types or event.event_type.startswith(query.event_type_prefixes)
+    return event_type in query.event_types or event_type.startswith(query.event_type_prefixes)
 
 
 def _is_one_of(value: str | None, asked: tuple[str, ...]) -> bool:

@@ -45,6 +45,27 @@ ELEVEN = (
 )
 
 
+class NewerEvent(Event, frozen=True, kw_only=True):
+    """Mutant: an event with one more field."""
+
+    on_behalf_of: str | None = None
+
+
+def names_in_answers(event: type[Event]) -> set[str]:
+    """The fields of an event, as answers name them."""
+    renamed = msgspec.defstruct("Renamed", event.__struct_fields__, rename="camel")
+    return {field.encode_name for field in msgspec.structs.fields(renamed)}
+
+
+def test_every_field_of_an_event_is_answered() -> None:
+    """Always or on request, as JSON and as CSV. A new field of an event fails here until it is in all of them."""
+    answered = names_in_answers(Event)
+    assert {field.encode_name for field in msgspec.structs.fields(EventBody)} == answered
+    assert json.loads(encode_event(EVENT, frozenset(EVENT_INCLUDES))).keys() == answered
+    assert set(csv_columns(frozenset(EVENT_INCLUDES))) == answered
+    assert names_in_answers(NewerEvent) == answered | {"onBehalfOf"}
+
+
 def test_every_name_that_can_be_included_adds_its_key() -> None:
     """And no other key."""
     plain = json.loads(encode_event(EVENT)).keys()

@@ -95,7 +95,7 @@ def test_every_field_is_tried() -> None:
     replaced(matching, "_is_within", always, "ignores_the_time"),
     replaced(matching, "_is_named", always, "ignores_names"),
     replaced(matching, "_is_one_of", always, "ignores_plain_fields"),
-    replaced(matching, "_has_type", always, "ignores_types"),
+    replaced(matching, "has_type", always, "ignores_types"),
     replaced(matching, "_is_spelled", exact, "misses_earlier_spellings"),
 )
 @PROPERTY

@@ -1,5 +1,6 @@
 """A new field of a query fails these tests until its treatment by cursors and parameters is declared."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, NOW, SEALER, TENANT, stored
+from whence.errors import Invalid
 from whence.events import Keyset, Page, PageRequest, Query, Viewer
 from whence.flows import FlowQuery
 from whence.trace import TraceRequest
@@ -14,10 +16,14 @@ from whence.wire import query as wire
 from whence.wire.cursor import filters_of, next_cursor
 from whence.wire.exports import parse_export
 from whence.wire.parameters import CAUSE_PARAMETERS, READ_PARAMETERS
-from whence.wire.query import FILTER_FIELDS, FlowsRequest, ReadRequest
+from whence.wire.query import FILTER_FIELDS, FlowsRequest, QueryReader, ReadRequest, parse_read
 
 PAGED = ("list", "correlation", "resource")
 FILTERED = ("list", "aggregate", "actors")
+HOUR_US = 3_600_000_000
+
+time_of = QueryReader.time
+"""The method that one of the mutants replaces."""
 
 # The parameter that sets each field, and a request that sets only that field.
 
@@ -176,12 +182,12 @@ def test_every_field_is_decided_about(
     assert len(undecided(mutant, *decided)) == 1
 
 
-def read(sent: str = "", route: str = "list", viewer: Viewer = VIEWER) -> ReadRequest:
+def read(sent: str = "", route: str = "list", viewer: Viewer = VIEWER, now: int = NOW) -> ReadRequest:
     return wire.parse_read(
         route,
         sent.encode(),
         viewer=viewer,
-        now=NOW,
+        now=now,
         vocabulary=CONTEXT.vocabulary,
         sealer=SEALER,
         fixed={},
@@ -227,6 +233,40 @@ def test_an_export_takes_every_filter() -> None:
         query = parse_export(f"{name}={text}".encode(), now=NOW, vocabulary=CONTEXT.vocabulary).query
         changed = {one for one in Query.__struct_fields__ if getattr(query, one) != getattr(Query(), one)}
         assert changed == {field}, name
+
+
+def _never_relative(*args: Any, **named: Any) -> ReadRequest:
+    """Mutant: a parsed read says that it may be kept."""
+    return msgspec.structs.replace(parse_read(*args, **named), is_relative=False)
+
+
+def _bound_to_the_instant(
+    self: QueryReader, name: str, values: Mapping[str, list[str]]
+) -> tuple[int | None, str | None]:
+    """Mutant: a cursor is bound to the time that a relative one was at first."""
+    us, text = time_of(self, name, values)
+    return us, text and f"{text} {us}"
+
+
+@catches(
+    replaced(wire, "parse_read", _never_relative, "keeps_relative_times"),
+    replaced(QueryReader, "time", _bound_to_the_instant, "binds_cursors_to_the_instant"),
+)
+def test_what_depends_on_the_clock_is_known() -> None:
+    """A parameter that means something else an hour later makes its read relative, so that it is parsed each time. Its
+    cursor stays bound to the text."""
+    found = set()
+    for route, name in ((each, one.name) for each in (*PAGED, *FILTERED) for one in READ_PARAMETERS[each]):
+        for text in ("-2h", "since:-2h", "until:-2h"):
+            try:
+                first, later = (read(f"{name}={text}", route, now=now) for now in (NOW, NOW + HOUR_US))
+            except Invalid:
+                continue
+            if first.query != later.query:
+                found.add(name)
+                assert first.is_relative, (route, name)
+                assert first.cursor_seed == later.cursor_seed, (route, name)
+    assert found == {"from", "to", "q"}
 
 
 # ---------------------------------------------------------------------------------------------------------- cursors

@@ -7,6 +7,7 @@ import msgspec
 
 from whence.events import ANY_TYPE, PageRequest, Query, Viewer, matches_type, set_fields, sets_only, split_name
 from whence.identities import spellings
+from whence.matching import has_type
 
 __all__ = [
     "KIND_FIELDS",
@@ -17,7 +18,6 @@ __all__ = [
     "PayloadMatch",
     "ResolvedQuery",
     "Snapshot",
-    "has_type",
     "ids_asked",
     "kinds_of",
     "readable_kinds",
@@ -259,15 +259,6 @@ def kinds_of(
         and (not query.outcomes or kind.outcome in query.outcomes)
         and not _is_excluded(kind, query)
     )
-
-
-def has_type(event_type: str, query: Query) -> bool:
-    """Whether an event type is among those that the query names, in full or by their first or last segments."""
-    if query.type_patterns and not any(matches_type(event_type, pattern) for pattern in query.type_patterns):
-        return False
-    if not query.event_types and not query.event_type_prefixes:
-        return True
-    return event_type in query.event_types or event_type.startswith(query.event_type_prefixes or ("\0",))
 
 
 def _is_excluded(kind: Kind, query: Query) -> bool:
