@@ -94,9 +94,12 @@ def test_a_store_is_compared_with_a_checkpoint(
     path = tmp_path / "copy.db"
     user.ok("backup", str(path), "--store", served.settings.store)
     kept = ("--store", f"sqlite:///{path}", "--checkpoint", str(file))
-    assert "no errors found" in user.ok("verify", *kept).out
-    assert "no errors found" in user.ok("verify", *kept, "--key", key).out
     origin = f"log.example/{tenant}/1"
+    compared = f"Compared with the checkpoint of {origin}: the log begins with its 3 events."
+    for signed in ((), ("--key", key)):
+        sound, said = user.ok("verify", *kept, *signed).lines
+        assert "no errors found" in sound and said == compared
+    assert compared not in user.ok("verify", *kept[:2]).out
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE origin SET name = 'log.example/x/1' WHERE name = ?", (origin,))
     connection.close()
