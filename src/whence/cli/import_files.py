@@ -33,13 +33,13 @@ _COMPLAINTS_MAX = 1000
 
 class Summary(msgspec.Struct):
     """How many lines were stored, were stored already, and were refused; and in how many payloads of the former two the
-    server masked values.
+    server masked values, unset if in none.
     """
 
     stored: int = 0
     replayed: int = 0
     refused: int = 0
-    masked: int = 0
+    masked: int | msgspec.UnsetType = msgspec.UNSET
 
     def sentence(self) -> str:
         """The summary as a sentence."""
@@ -220,7 +220,8 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
             summary.replayed += 1
         else:
             refuse(line.place, refusal(result))
-        summary.masked += result.redacted is not msgspec.UNSET
+        if result.redacted is not msgspec.UNSET:
+            summary.masked = (summary.masked or 0) + 1
 
 
 @contextmanager
