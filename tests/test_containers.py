@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,17 @@ def complaints(dockerfile: list[tuple[str, str]]) -> Iterator[str]:
 def test_the_dockerfile_keeps_the_rules() -> None:
     """Tags, no root, no shell around the server, and a health check."""
     assert list(complaints(DOCKERFILE)) == []
+
+
+@pytest.mark.parametrize(
+    ("linter", "file"), [("hadolint", "Dockerfile"), ("compose-lint", "compose.yaml")], ids=["hadolint", "compose-lint"]
+)
+def test_a_linter_finds_nothing(linter: str, file: str) -> None:
+    """Where it is installed: all rules of hadolint, and those of compose-lint whose severity is high."""
+    if shutil.which(linter) is None:
+        pytest.skip(f"needs {linter}")
+    done = subprocess.run([linter, file], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(

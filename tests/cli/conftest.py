@@ -54,7 +54,7 @@ def cli(tmp_path: Path, mutant: Mutant | None) -> Cli:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all of these tests; each test uses its own tenant."""
-    with serving(tmp_path_factory.mktemp("served"), console=False) as running:
+    with serving(tmp_path_factory.mktemp("served"), console=False, redact=("card.number",)) as running:
         yield running
 
 

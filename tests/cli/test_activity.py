@@ -2,6 +2,7 @@
 
 import httpx2
 import pytest
+from rich.cells import cell_len
 
 from tests.api.conftest import RUN_ID, event
 from tests.cli import mutants
@@ -75,6 +76,10 @@ def test_actors_are_a_table(user: Cli, log: httpx2.Client) -> None:
     options = ("--from", "2025-12-29", "--to", "2026-01-02", "--limit", "1", "--json")
     assert user.ok("actors", *options).out.encode() == body + b"\n"
     assert user.ok("actors", "--to", "2001-01-01").out == ""
+    narrow = user.ok("actors", env={"COLUMNS": "64"}).lines
+    assert narrow[0].startswith("agent/planner · 3 events (+200 %) · 1 failed · ")
+    assert any(line.startswith("  first time: action_run") for line in narrow)
+    assert all(cell_len(line) <= 64 for line in narrow)
 
 
 def test_an_actor_and_its_latest_events(user: Cli, log: httpx2.Client) -> None:
@@ -82,6 +87,7 @@ def test_an_actor_and_its_latest_events(user: Cli, log: httpx2.Client) -> None:
     ran = user.ok("actor", "agent/planner")
     facts = {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in ran.lines if "  " in line}
     assert facts["events"] == "3  +200 %"
+    assert all(cell_len(line) <= 64 for line in user.ok("actor", "agent/planner", env={"COLUMNS": "64"}).lines)
     assert facts["first seen"] == "2025-12-20 00:00:00"
     assert facts["first time"].startswith("action_run.failed at 2026-01-02 03:00:00, event ")
     assert ran.err == "3 of 3 events.\n"

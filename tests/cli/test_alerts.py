@@ -63,7 +63,7 @@ def test_a_rule_is_tried_before_it_is_made(user: Cli, api: httpx2.Client, tmp_pa
     assert user.ok("alert", "test", "--absent", "2h", "--over", "1h", "--type", "schedule.fired").lines[0].split()[
         1:
     ] == ["fired"]
-    assert user.ok("alert", "list").lines == ["ID  NAME  FIRES  EVENTS  STATE"]
+    assert user.ok("alert", "list").out == ""
     file.write_text("{")
     assert "is not JSON" in user.fails(2, "alert", "test", file, "--over", "1h")
 

@@ -49,11 +49,13 @@ def test_a_saved_checkpoint_is_extended(user: Cli, api: httpx2.Client, tmp_path:
     """Save, grow, save again: the log extends what was saved. Show and key print what the server has."""
     file = tmp_path / "acme.checkpoint"
     store_and_seal(api, 3)
-    assert "3 events" in user.ok("checkpoint", "save", str(file)).err
+    first = user.ok("checkpoint", "save", str(file)).err
+    assert "3 events" in first and "extends" not in first
     assert user.ok("checkpoint", "show").out == file.read_text()
     assert user.ok("checkpoint", "key").out.startswith(file.read_text().partition("\n")[0] + "+")
     store_and_seal(api, 2)
-    assert "5 events" in user.ok("checkpoint", "save", str(file)).err
+    second = user.ok("checkpoint", "save", str(file)).err
+    assert "5 events" in second and "The log extends the saved checkpoint, which had 3 events." in second
     changed = file.read_text().replace("\n5\n", "\n4\n")
     file.write_text(changed)
     refused = user.run("checkpoint", "save", str(file))
@@ -94,9 +96,12 @@ def test_a_store_is_compared_with_a_checkpoint(
     path = tmp_path / "copy.db"
     user.ok("backup", str(path), "--store", served.settings.store)
     kept = ("--store", f"sqlite:///{path}", "--checkpoint", str(file))
-    assert "no errors found" in user.ok("verify", *kept).out
-    assert "no errors found" in user.ok("verify", *kept, "--key", key).out
     origin = f"log.example/{tenant}/1"
+    compared = f"Compared with the checkpoint of {origin}: the log begins with its 3 events."
+    for signed in ((), ("--key", key)):
+        sound, said = user.ok("verify", *kept, *signed).lines
+        assert "no errors found" in sound and said == compared
+    assert compared not in user.ok("verify", *kept[:2]).out
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE origin SET name = 'log.example/x/1' WHERE name = ?", (origin,))
     connection.close()

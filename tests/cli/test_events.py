@@ -11,7 +11,7 @@ import pytest
 
 from tests.api.conftest import Served, event
 from tests.cli import mutants
-from tests.cli.mutants import catches
+from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli, Ran, ndjson
 from whence.cli.histogram import bar
 from whence.permissions import READ, WRITE
@@ -305,6 +305,26 @@ def test_emit_prints_the_id_alone(user: Cli, api: httpx2.Client) -> None:
     assert stored["occurredAt"] == "2026-01-02T02:04:05Z"
     same_bytes(user.run("get", IDS[0], "--json"), answer(api, f"/{IDS[0]}"))
     assert "occurredAt" in user.fails(1, "emit", "decision.made", *options, "--id", IDS[0])
+
+
+MASKED_UNSAID = Mutant(
+    "masked_unsaid",
+    "import whence.client.responses as r\nparse = r.parse_stored\n"
+    "import whence.client.clients as c\nimport msgspec\n"
+    "c.parse_stored = lambda response: msgspec.structs.replace(parse(response), redacted=())",
+)
+
+
+@catches(MASKED_UNSAID)
+def test_what_the_server_masked_is_said(user: Cli, tmp_path: Path, mutant: Mutant | None) -> None:
+    """Of one event by its paths, of an import by the number of payloads."""
+    options = ("--actor", "user/ana", "--resource", f"decision/{RUNS[0]}")
+    masked = user.ok("emit", "decision.made", *options, "--payload", '{"card": {"number": "4111", "kind": "x"}}')
+    assert masked.err == "The server masked values of the payload: card.number.\n"
+    assert user.ok("emit", "decision.made", *options, "--payload", '{"card": {"kind": "x"}}').err == ""
+    (tmp_path / "a.ndjson").write_bytes(ndjson([event(payload={"card": {"number": 4111}}), event()]))
+    imported = user.ok("import", str(tmp_path / "a.ndjson")).out
+    assert imported == "2 stored, 0 already there, 0 refused. The server masked values in 1 payload.\n"
 
 
 @pytest.mark.parametrize("way", ["argument", "file", "stdin"])

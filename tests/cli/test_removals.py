@@ -80,6 +80,14 @@ def test_an_erasure_of_nothing_is_no_success(user: Cli, api: httpx2.Client, muta
     assert len(api.get("/api/v1/erasures").json()["erasures"]) == before + 1
 
 
+def test_lists_of_nothing_say_so(user: Cli) -> None:
+    """On stderr, so that a script reads no rows."""
+    for group, said in (("hold", "no legal holds"), ("webhook", "no webhooks"), ("follower", "no followers")):
+        ran = user.ok(group, "list")
+        assert ran.out == "" and said in ran.err
+    assert "no alert rules" in user.ok("alert", "list").err
+
+
 def test_a_hold_from_its_making_to_its_end(user: Cli, api: httpx2.Client) -> None:
     """The id is all that `add` prints to stdout. What is held is not erased."""
     store(api, correlationId="case 4")

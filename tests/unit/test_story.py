@@ -9,6 +9,7 @@ import pytest
 from tests.unit.mutants import catches, replaced
 from tests.unit.traces_made import node, trace_of
 from whence.cli import story as story_module
+from whence.cli import story_text as story_text_module
 from whence.cli.layout import Style, cut, message_lines, wrapped
 from whence.cli.story import Fold, More, Row, objects_in, runs_joined, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, since, story_lines, summary
@@ -54,7 +55,7 @@ def test_only_branches_stand_further_in() -> None:
     assert [(step.effects, step.failures) for step in story.led_to if isinstance(step, More)] == [(3, 0)]
     shown = led_to_lines(story, text_of(trace_of(nodes, "n1")))
     assert [each.split("┊")[1][1] for each in shown[:4]] == ["├", "├", "├", "├"]
-    assert any("+3 more" in each for each in shown)
+    assert shown[-1].endswith("┊ └  +3 more")
     assert len(story_of(trace_of(nodes, "n1"), full=True).rows) == 10
 
 
@@ -64,6 +65,18 @@ def test_what_continues_a_branch_has_no_corner() -> None:
     trace = trace_of(nodes, "n1")
     shown = led_to_lines(story_of(trace, full=True), text_of(trace))
     assert [each.split("┊")[1][:2] for each in shown] == [" ├", " │", " └", "  "]
+
+
+@catches(replaced(story_text_module.StoryColumns, "_line_at", lambda self, level: " ", "no_line_passes_by"))
+def test_lines_of_outer_branches_pass_by() -> None:
+    """Also beside the second line of a row. After the last effect of a cause, its line has ended."""
+    nodes = [node("n1"), node("a", "n1"), node("a1", "a"), node("a2", "a", "a.failed"), node("b", "n1")]
+    nodes += [node("b1", "b"), node("b2", "b")]
+    trace = trace_of(nodes, "n1")
+    shown = led_to_lines(story_of(trace, full=True), text_of(trace, full=True))
+    assert [each.split("┊")[1][:4] for each in shown] == [" ├  ", " │ ├", " │ └", " └  ", "   ├", "   └"]
+    narrow = led_to_lines(story_of(trace), text_of(trace, 32))
+    assert [each.split("┊")[1][:4] for each in narrow[2:4]] == [" │ └", " │  "]
 
 
 def test_a_start_and_its_end_share_a_row() -> None:

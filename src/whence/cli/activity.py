@@ -1,13 +1,16 @@
 """The commands `facets`, `actors`, `actor` and `resource`: which values fields have, who did what, and to what."""
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Annotated
 
+import msgspec
 from cyclopts import Parameter
+from rich.cells import cell_len
 
 from whence.cli.event_rows import EVENT_COLUMNS, EventTable, chosen_columns, load_words, rows_of
 from whence.cli.events import Filters, Json, Since, Until, pair
-from whence.cli.layout import style_of_stdout
+from whence.cli.layout import Style, style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table
@@ -134,10 +137,26 @@ def actors(
         )
         for each in found.actors
     ]
+    style = style_of_stdout()
     if rows:
+        text = table(head, rows, width=style.width, flexible=len(head) - 1)
+        if style.width is not None and max(map(cell_len, text.split("\n"))) > style.width:
+            text = "\n".join(line for each in found.actors for line in _actor_lines(each, style))
         with paging(no_pager):
-            out(table(head, rows, width=style_of_stdout().width, flexible=len(head) - 1))
+            out(text)
     say(f"{len(rows):,} of {counted(found.total, 'actor')}{_period(found.from_, found.to)}.")
+
+
+def _actor_lines(each: ActorActivityBody, style: Style) -> Iterator[str]:
+    """An actor in some lines, for a terminal that is too narrow for the table."""
+    change = change_of(each)
+    events = counted(each.total, "event") + (f" ({change})" if change else "")
+    failed = f"{each.failures:,} failed" if each.failures else ""
+    last = f"last {_clock(each.last_seen_at)}" if each.last_seen_at else ""
+    name = printable(f"{each.actor_type}/{each.actor_id}")
+    yield from style.filled(" · ".join(filter(None, (name, events, failed, last))))
+    firsts = ", ".join(first.event_type for first in each.first_times)
+    yield from style.below(printable(f"first time: {firsts}")) if firsts else ()
 
 
 def actor(
@@ -260,8 +279,15 @@ def _out_types(head: str, counts: Sequence[WordCountBody]) -> None:
 
 
 def _facts_text(facts: Sequence[tuple[str, str]]) -> str:
-    width = max(len(name) for name, _ in facts)
-    return "\n".join(f"{name.ljust(width)}  {printable(text)}".rstrip() for name, text in facts)
+    """A line for each fact, or more where the terminal is too narrow."""
+    names, style = max(len(name) for name, _ in facts) + 2, style_of_stdout()
+    narrower = msgspec.structs.replace(style, width=None if style.width is None else style.width - names)
+    lines = [
+        f"{label.ljust(names)}{line}".rstrip()
+        for name, text in facts
+        for label, line in zip_longest([name], narrower.filled(printable(text)), fillvalue="")
+    ]
+    return "\n".join(lines)
 
 
 def _first_time(each: FirstTimeBody) -> str:

@@ -80,6 +80,9 @@ def list_rules(*, json: Json = False, server: ServerOptions | None = None) -> No
     if json:
         out_json(msgspec.json.encode(rules))
         return
+    if not rules:
+        say("There are no alert rules. 'whence alert create' makes one.")
+        return
     rows = [
         (rule.id, rule.name, _condition_text(rule.condition), _filters_text(rule), rule.stands_still or "watches")
         for rule in rules

@@ -63,7 +63,9 @@ def save(
             _refuse_inconsistent(log, old, new)
     replace_file(file, note.encode())
     say(f"Saved: {printable(new.origin)} with {counted(new.size, 'event')}.")
-    if old is not None and old.origin != new.origin:
+    if old is not None and old.origin == new.origin:
+        say(f"The log extends the saved checkpoint, which had {counted(old.size, 'event')}.")
+    elif old is not None:
         say("The log has another key since the saved checkpoint. It extends that one, so nothing in it was changed.")
     return 0
 

@@ -344,6 +344,8 @@ def emit(
         doubt = "" if cause is None else _doubt_of_cause(whence, cause)
     if stored.replayed:
         say("This event is already stored; nothing was added.")
+    if stored.redacted:
+        say(printable(f"The server masked values of the payload: {', '.join(stored.redacted)}."))
     if doubt:
         say(doubt)
     if json:

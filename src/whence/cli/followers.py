@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from whence.cli.layout import style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, table_or_lines
+from whence.cli.terminal import out, out_json, printable, say, table_or_lines
 
 __all__ = ["app", "list_followers"]
 
@@ -25,6 +25,9 @@ def list_followers(
         found = whence.followers()
     if json:
         out_json(msgspec.json.encode(found))
+        return
+    if not found.followers:
+        say("There are no followers: no webhooks, and no alert rules.")
         return
     rows = [(printable(each.name), f"@{each.position}", f"{each.lag:,}") for each in found.followers]
     lines = (f"{name} at {position}, lag {lag}" for name, position, lag in rows)

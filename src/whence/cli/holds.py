@@ -1,11 +1,12 @@
 """The commands `hold add`, `list` and `release`: legal holds."""
 
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import msgspec
 from cyclopts import App, Parameter
 
-from whence.cli.layout import style_of_stdout
+from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.selections import Selection
 from whence.cli.terminal import out, out_json, printable, say, table_or_lines
@@ -44,13 +45,22 @@ def list_holds(*, json: Json = False, server: ServerOptions | None = None) -> No
     if json:
         out_json(msgspec.json.encode(HoldsBody(holds=found)))
         return
+    if not found:
+        say("There are no legal holds.")
+        return
     style = style_of_stdout()
     rows = [
         (each.id, each.created_at, printable(f"{each.by.actor_type}/{each.by.actor_id}"), each.q, each.reason)
         for each in found
     ]
-    lines = (line for row in rows for line in style.filled(printable(" · ".join(row))))
+    lines = (line for row in rows for line in _lines(row, style))
     out(table_or_lines(("ID", "CREATED", "BY", "EVENTS", "REASON"), rows, lines, style.width))
+
+
+def _lines(row: Sequence[str], style: Style) -> Iterator[str]:
+    """A hold in some lines, for a terminal that is too narrow for a table: its id and date, and below them the rest."""
+    yield from style.filled(printable(" · ".join(row[:2])))
+    yield from style.below(printable(" · ".join(row[2:])))
 
 
 @app.command

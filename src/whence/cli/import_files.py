@@ -18,6 +18,7 @@ from whence.cli.field_maps import FieldMap, load_map, ready_maps
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, printable, say
 from whence.client import ApiRequest, Whence, batch_request, parse_batch, refusal
+from whence.counting import counted
 from whence.errors import Invalid, TooLarge, WhenceError
 from whence.wire.event import BATCH_EVENTS_MAX
 
@@ -31,18 +32,22 @@ _COMPLAINTS_MAX = 1000
 
 
 class Summary(msgspec.Struct):
-    """How many lines were stored, were stored already, and were refused."""
+    """How many lines were stored, were stored already, and were refused; and in how many payloads of the former two the
+    server masked values, unset if in none.
+    """
 
     stored: int = 0
     replayed: int = 0
     refused: int = 0
+    masked: int | msgspec.UnsetType = msgspec.UNSET
 
     def sentence(self) -> str:
         """The summary as a sentence."""
         if not self.stored and self.replayed and not self.refused:
             were = "the event was" if self.replayed == 1 else f"all {self.replayed:,} events were"
             return f"Nothing was stored: {were} already there."
-        return f"{self.stored:,} stored, {self.replayed:,} already there, {self.refused:,} refused."
+        masked = f" The server masked values in {counted(self.masked, 'payload')}." if self.masked else ""
+        return f"{self.stored:,} stored, {self.replayed:,} already there, {self.refused:,} refused.{masked}"
 
     def unfinished(self) -> str:
         """What an interrupted import has done, and how to go on. No sentence, since it may stand in brackets."""
@@ -215,6 +220,8 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
             summary.replayed += 1
         else:
             refuse(line.place, refusal(result))
+        if result.redacted is not msgspec.UNSET:
+            summary.masked = (summary.masked or 0) + 1
 
 
 @contextmanager

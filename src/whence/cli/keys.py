@@ -152,9 +152,7 @@ def _key_lines(key: KeyBody, style: Style) -> Iterator[str]:
     """A key in some lines, for a terminal that is too narrow for a table: what it is, and below it the rest."""
     yield from style.filled(" · ".join(filter(None, (key.id, printable(key.name), _state(key)))))
     scopes, used = " ".join(key.scopes), key.last_used_at or "never"
-    narrower = msgspec.structs.replace(style, width=style.width and style.width - 2)
-    for line in narrower.filled(printable(f"{scopes} · created {key.created_at} · last used {used}")):
-        yield f"  {style.faint(line)}"
+    yield from style.below(printable(f"{scopes} · created {key.created_at} · last used {used}"))
 
 
 @app.command

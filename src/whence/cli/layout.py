@@ -69,6 +69,11 @@ class Style(msgspec.Struct, frozen=True):
         """A paragraph in lines of the width; in one line where lines have no end."""
         return [text] if self.width is None else wrapped(text, self.width)
 
+    def below(self, text: str) -> list[str]:
+        """A dim paragraph that stands two columns further in, below what it belongs to."""
+        narrower = msgspec.structs.replace(self, width=None if self.width is None else self.width - 2)
+        return [f"  {self.faint(line)}" for line in narrower.filled(text)]
+
     def _coded(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour else text
 

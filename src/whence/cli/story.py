@@ -213,7 +213,8 @@ def _shown(cause: Row, effects: _Effects, object_of: ObjectOf | None, *, full: b
     kept = {row.node.id for row in first}
     hidden = [row.node for each in rows if each.node.id not in kept for row in each.rows]
     failures = sum((node.outcome == "failure") + node.failures_below for node in hidden)
-    return [*(row for row in rows if row.node.id in kept), More(len(hidden), failures, level)]
+    shown = (msgspec.structs.replace(row, is_last=False) for row in rows if row.node.id in kept)
+    return [*shown, More(len(hidden), failures, level)]
 
 
 def _with_end(row: Row, effects: _Effects) -> Row:

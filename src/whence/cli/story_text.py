@@ -34,7 +34,7 @@ __all__ = [
     "summary",
 ]
 
-SOLID, _DOTTED = "│", "┊"
+SOLID, _DOTTED, _LAST = "│", "┊", "└"
 _FAILED = "✗"
 _COMPLETED = "completed"
 _LEVELS_MAX = 8
@@ -214,6 +214,8 @@ class StoryColumns:
         steps = [later.node.since_root_us - row.last.since_root_us for row, later in pairwise(rows)]
         self._gap_us = max(_GAP_LEAST_US, _GAP_OF_MEDIAN * median(steps)) if steps else float("inf")
         self._before: Row | None = None
+        self._goes_on: list[bool] = []
+        """For each level of the last row, whether a later row joins its line."""
 
     def heading(self, words: str, events: int, of: int) -> str:
         """A line of its own, with the number of events that follow, of how many there are."""
@@ -228,21 +230,21 @@ class StoryColumns:
                 yield from self.row(step, spine)
             elif isinstance(step, Fold):
                 yield self._aside(spine, step.level, f"┈ {self._folded(step)}")
-                self._before = step.rows[-1]
+                self._enter(step.rows[-1])
             else:
                 failed = f", {step.failures:,} failed" if step.failures else ""
-                yield self._aside(spine, step.level, f"+{step.effects:,} more{failed}")
+                yield self._aside(spine, step.level, f"+{step.effects:,} more{failed}", _LAST)
 
     def row(self, row: Row, spine: str, *, is_focus: bool = False) -> Iterator[str]:
         """The lines of one row, after one that tells of a long time without events."""
         later_us = row.node.since_root_us - self._before.last.since_root_us if self._before is not None else 0
         if later_us >= self._gap_us:
             yield self._aside(spine, row.level, f"{span(later_us)} later")
-        self._before = row
+        self._enter(row)
         style, context = self._style, self._context
         mark = style.failure(_FAILED) if row.failed else " "
         left = f"{reference(row.last):>{self._wide_ref}} {since(row.node.since_root_us):>{self._wide_time}} "
-        line = f"{spine}{_guide(row.level, _corner(row))}"
+        line = f"{spine}{self._guide(row.level, _corner(row))}"
         words, suffix = printable(self._words(row)), printable(self._suffix(row))
         used = len(left) + len(line) + 2
         important = is_focus or row.failed or row.node.id in self._important or context.full
@@ -254,7 +256,7 @@ class StoryColumns:
             pieces = [cut(words, style.width - used - len(suffix)) + suffix]
         first = style.strong(pieces[0]) if is_focus else pieces[0]
         yield f"{style.faint(left)}{line}{mark} {first}"
-        hanging = " " * len(left) + spine + " " * (len(line) + 1 + _HANGING)
+        hanging = f"{' ' * len(left)}{spine}{self._guide(row.level, self._line_at(row.level))}{' ' * (2 + _HANGING)}"
         for piece in pieces[1:]:
             yield f"{hanging}{style.strong(piece) if is_focus else piece}"
 
@@ -294,9 +296,29 @@ class StoryColumns:
         kinds = ", ".join(counted(number, noun) for noun, number in about.most_common())
         return f"{counted(len(fold.nodes), 'event')}: {kinds}, {span(lasted)}"
 
-    def _aside(self, spine: str, level: int, words: str) -> str:
+    def _aside(self, spine: str, level: int, words: str, corner: str = "") -> str:
         margin = " " * (self._wide_ref + self._wide_time + 2)
-        return f"{margin}{spine}{_guide(level, ' ')}  {self._style.faint(printable(words))}"
+        guide = self._guide(level, corner or self._line_at(level))
+        return f"{margin}{spine}{guide}  {self._style.faint(printable(words))}"
+
+    def _enter(self, row: Row) -> None:
+        """Take note of the row that was shown last, and of the lines that pass by below it."""
+        self._before = row
+        missing = row.level - len(self._goes_on)
+        self._goes_on = [*self._goes_on[: row.level], *([False] * missing)]
+        if row.level:
+            self._goes_on[-1] = not row.is_last
+
+    def _line_at(self, level: int) -> str:
+        """What stands at this level below the last row: its line, or nothing."""
+        return SOLID if 0 < level <= len(self._goes_on) and self._goes_on[level - 1] else " "
+
+    def _guide(self, level: int, corner: str) -> str:
+        """The lines of the branches around a row of this level, and its own corner."""
+        if not level:
+            return ""
+        around = "".join(f" {self._line_at(each)}" for each in range(1, min(level, _LEVELS_MAX + 1)))
+        return f"{around}{level}{corner}" if level > _LEVELS_MAX else f"{around} {corner}"
 
 
 def doubts_of(node: NodeBody) -> list[str]:
@@ -326,13 +348,5 @@ def since(us: int) -> str:
 def _corner(row: Row) -> str:
     """What stands before a row that is further in: where its branch begins a corner, and then the line that goes on."""
     if row.begins:
-        return "└" if row.is_last else "├"
-    return " " if row.is_last else "│"
-
-
-def _guide(level: int, corner: str) -> str:
-    if not level:
-        return ""
-    if level > _LEVELS_MAX:
-        return f"{' ' * (2 * _LEVELS_MAX)}{level}{corner}"
-    return f"{'  ' * (level - 1)} {corner}"
+        return _LAST if row.is_last else "├"
+    return " " if row.is_last else SOLID

@@ -89,12 +89,21 @@ def verify(
         out(msgspec.json.encode(body).decode())
     elif report.sound:
         out(f"{size_of(report)} in {printable(settings.shown_store)} verified, no errors found.")
+        if kept is not None:
+            out(_comparison(kept))
     else:
         for line in finding_lines(report):
             out(line)
     for note in [] if json else report.notes:
         say(printable(f"Note: {note}."))
     return 0 if report.sound else UNSOUND
+
+
+def _comparison(kept: bytes) -> str:
+    """That the log extends a checkpoint, in a sentence."""
+    checkpoint = parse_checkpoint(parse_note(kept).text)
+    events = counted(checkpoint.size, "event")
+    return printable(f"Compared with the checkpoint of {checkpoint.origin}: the log begins with its {events}.")
 
 
 async def _verified(settings: Settings, kept: bytes | None, *, may_trust_store: bool) -> Report:

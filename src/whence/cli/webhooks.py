@@ -49,6 +49,9 @@ def list_webhooks(*, json: Json = False, server: ServerOptions | None = None) ->
     if json:
         out_json(msgspec.json.encode(WebhooksBody(webhooks=found)))
         return
+    if not found:
+        say("There are no webhooks. 'whence webhook create' makes one.")
+        return
     style = style_of_stdout()
     rows = [(each.id, _state(each), each.format, printable(_filters(each)), printable(each.url)) for each in found]
     lines = (line for row in rows for line in _lines(row, style))

@@ -4,6 +4,7 @@ import datetime as dt
 import time
 from collections.abc import Mapping
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 
@@ -73,6 +74,7 @@ class ApiResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event that the server has stored. `replayed` means that it was stored before. `body` is the raw response.
+    `redacted` has the paths of the payload whose values the server masked, if it is set up to do so.
 
     `event.correlation_id` is None when the credential may not read the cause that it comes from.
     """
@@ -80,6 +82,7 @@ class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: EventBody
     replayed: bool
     body: bytes
+    redacted: tuple[str, ...] = ()
 
 
 class EventPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +102,13 @@ def parse_stored(response: ApiResponse) -> StoredEvent:
     event: EventBody = parse_body(response, StoredEventBody)
     if event.correlation_id is not None:
         event = parse_body(response, EventBody)
-    return StoredEvent(event=event, replayed=response.headers.get("idempotent-replayed") == "true", body=response.body)
+    masked = response.headers.get("whence-redacted", "")
+    return StoredEvent(
+        event=event,
+        replayed=response.headers.get("idempotent-replayed") == "true",
+        body=response.body,
+        redacted=tuple(unquote(path) for path in masked.split(", ") if path),
+    )
 
 
 def parse_page(response: ApiResponse) -> EventPage:
