@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import apsw
@@ -206,6 +207,54 @@ def test_requests_that_wait_share_a_commit(tmp_path: Path) -> None:
         assert len(commits) == 2  # the commit of the held request, and one for all twenty
 
     with_store(tmp_path, scenario)
+
+
+async def commits_of_requests_in_turns(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The commits of three requests: the second waits for the commit of the first, whose answer sets off the third."""
+    held, go, joined = threading.Event(), threading.Event(), threading.Event()
+    tasks: list[asyncio.Task[Any]] = []
+    commits: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def append(number: int) -> None:
+        tasks.append(asyncio.create_task(store.append(f"t{number}", [Write((event(number),))])))
+        loop.call_soon(joined.set)
+
+    def sleep(_seconds: float) -> None:
+        loop.call_soon_threadsafe(append, 2)
+        joined.wait(5)
+
+    def hold(connection: apsw.Connection) -> None:
+        held.set()
+        go.wait(5)
+
+    store._writing.trace_v2(
+        apsw.SQLITE_TRACE_STMT, lambda trace: commits.append(trace["sql"]) if trace["sql"] == "COMMIT" else None
+    )
+    holding = store._writer.submit(hold)
+    await asyncio.to_thread(held.wait, 5)
+    append(1)
+    await asyncio.sleep(0.01)
+    joined.clear()
+    monkeypatch.setattr(writer, "time", SimpleNamespace(sleep=sleep))
+    go.set()
+    await holding
+    await tasks[0]
+    if len(tasks) == 1:
+        append(2)
+    await asyncio.gather(*tasks)
+    return len(commits)
+
+
+def test_requests_do_not_take_turns_at_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that waited is committed together with one that follows an answer."""
+    assert with_store(tmp_path, lambda store: commits_of_requests_in_turns(store, monkeypatch)) == 2
+
+
+def test_mutant_requests_that_take_turns_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When nobody waits for others, each has a commit of its own."""
+    monkeypatch.setattr(writer, "_JOINED_MAX", 0)
+    assert with_store(tmp_path, lambda store: commits_of_requests_in_turns(store, monkeypatch)) == 3
 
 
 class FullLog:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -28,6 +29,13 @@ __all__ = ["TransactionListener", "Writer"]
 
 _GROUP_MAX = 256
 """Requests in one commit. More of them would delay the first."""
+
+_JOIN_S = 0.0005
+"""How long requests that waited for a commit wait for those which its answers set off. Otherwise the processes of a
+server take turns, and each commit has the events of one of them. A request that finds the writer free never waits."""
+
+_JOINED_MAX = 4
+"""So many requests are a group, and wait no longer."""
 
 _IDLE_WAIT_MAX_S = 0.1
 """How long to wait for the writer to be idle: longer than an append computes, and short enough that an overloaded or
@@ -208,8 +216,11 @@ class Writer:
                 self._commit_group(group)
                 self._idle.set_idle()
                 with self._lock:
-                    self._is_free = self._jobs.empty()
+                    waiting = self._jobs.qsize()
+                    self._is_free = not waiting
                 self._resolve(group)
+                if 0 < waiting < _JOINED_MAX:  # else the next one may run inline, and its commit must not wait
+                    time.sleep(_JOIN_S)
 
     def _commit_group(self, group: list[_Job]) -> None:
         """Run a group in one transaction; afterwards every job has its result or its error. Never raises."""
