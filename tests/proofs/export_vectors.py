@@ -210,7 +210,9 @@ def _refused() -> dict[str, _Export]:
 
 def the_exports() -> list[dict[str, Any]]:
     """Every folder: the text of each file, with `hashes` in hexadecimal digits."""
-    made = [{"name": name, "holds": True, "files": each.files()} for name, each in _whole().items()]
+    made: list[dict[str, Any]] = [
+        {"name": name, "holds": True, "files": each.files()} for name, each in _whole().items()
+    ]
     made += [{"name": name, "holds": False, "files": each.files()} for name, each in _refused().items()]
     spelled = made[0]["files"]["manifest.json"].replace("  ", " ")
     sum_of_the_key = sha256(f"{KEY}\n".encode()).hexdigest()
