@@ -153,7 +153,7 @@ def _refused() -> dict[str, _Export]:
     def of(one: _Export, **changes: Any) -> _Export:
         return replace(one, manifest={**one.manifest, **changes})
 
-    def told(one: _Export, meaning: dict[str, Any]) -> _Export:
+    def meaning_of(one: _Export, meaning: dict[str, Any]) -> _Export:
         return of(one, filter={**one.manifest["filter"], "meaning": meaning})
 
     def without(one: _Export, at: int) -> _Export:
@@ -200,8 +200,8 @@ def _refused() -> dict[str, _Export]:
         "another root": replace(plain, note=signed(checkpoint_text(SIZE, bytes(32)))),
         "another key": replace(plain, key=str(NoteSigner(ORIGIN, bytes(32)).key)),
         "a file that is not listed": replace(plain, more={"notes.txt": "read me\n"}),
-        "a filter that means something else": told(full, {"outcomes": ["success"]}),
-        "a filter with a field that nobody knows": told(full, {"outcomes": ["failure"], "more": ["x"]}),
+        "a filter that means something else": meaning_of(full, {"outcomes": ["success"]}),
+        "a filter with a field that nobody knows": meaning_of(full, {"outcomes": ["failure"], "more": ["x"]}),
         "a white space in an entry": replace(full, lines=[lines[0].replace("{", "{ ", 1), *lines[1:]]),
         "a payload twice": replace(full, lines=[lines[0].replace('"payload":', '"payload":{},"payload":'), *lines[1:]]),
         "a last line that does not end": replace(full, lines=[*lines[:-1], lines[-1][:-1]]),
