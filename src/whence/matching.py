@@ -125,13 +125,17 @@ def _is_named(type_: str, id_: str, names: Iterable[str]) -> bool:
 
 
 def _is_excluded(event: Event, query: Query) -> bool:
-    return (
-        any(matches_type(event.event_type, each) for each in query.excluded_event_types)
+    # Most queries exclude nothing, and an export asks this of every event of a log.
+    return bool(
+        (
+            query.excluded_event_types
+            and any(matches_type(event.event_type, each) for each in query.excluded_event_types)
+        )
         or event.resource_type in query.excluded_resource_types
         or event.actor_type in query.excluded_actor_types
         or event.outcome in query.excluded_outcomes
         or event.causation_id in query.excluded_causation_ids
-        or _is_spelled(event.correlation_id, query.excluded_correlation_ids)
-        or _is_named(event.actor_type, event.actor_id, query.excluded_actors)
-        or _is_named(event.resource_type, event.resource_id, query.excluded_resources)
+        or (query.excluded_correlation_ids and _is_spelled(event.correlation_id, query.excluded_correlation_ids))
+        or (query.excluded_actors and _is_named(event.actor_type, event.actor_id, query.excluded_actors))
+        or (query.excluded_resources and _is_named(event.resource_type, event.resource_id, query.excluded_resources))
     )
