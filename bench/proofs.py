@@ -4,8 +4,8 @@
 
 The log is built as for the other parts and copied. `append` is a request of 16 events, one at a time without a pause;
 its times are compared with and without a purge beside it, in turns. Sealing is measured in rounds of 10,000 events: the
-processor time of this process for sealing them, by that for appending them. No event announces the purge, so
-`whence verify` would find it.
+processor time of this process for sealing them, by that for parsing and appending them. With `--exports` the log is
+also served and exported in each format. No event announces the purge, so `whence verify` would find it.
 """
 
 import argparse
@@ -19,8 +19,9 @@ from typing import Any
 
 from bench.build_store import TENANT, build
 from bench.measure import spread, times_of
-from bench.workload import Shape, batched, of_one_tenant
-from whence.events import NewEvent, Query, Viewer
+from bench.proven_exports import measure_exports
+from bench.workload import Shape, batched, ndjson, of_one_tenant
+from whence.events import NewEvent, Query, Viewer, Vocabulary
 from whence.merkle_proofs import inclusion_ranges
 from whence.removal import Pace
 from whence.sealer import Sealing
@@ -28,12 +29,15 @@ from whence.sealing import StoreSecret
 from whence.storage import Store, Write, create_store
 from whence.storage.removals import Purge
 from whence.storage.seals import hashes_of
+from whence.wire.event import IngestContext, parse_batch
 from whence.wire.ids import new_uuid7
 
 STORES = Path(__file__).parent / ".stores"
 _APPENDED = 16
 _SECOND = 10_000
 """Events that are appended before they are sealed: about as many as come in a second at full speed."""
+
+_VOCABULARY = Vocabulary.extended(["*"])
 
 _PROOFS = 1_000
 _TURN_S = 4.0
@@ -148,22 +152,25 @@ async def _seal_and_prove(store: Store, sealing: Sealing) -> None:
 
 
 async def _cost_of_sealing(events: list[NewEvent], folder: Path, secret: StoreSecret, tenants: int) -> None:
-    """Rounds of appends to this many logs, each followed by the sealing of what was appended."""
+    """Rounds of batches for this many logs, parsed and appended, each followed by the sealing of what came."""
     store = create_store(f"sqlite:///{folder}/sealed-{tenants}.db")
     sealing = Sealing(store, secret)
     batch = min(1_000, _SECOND // tenants)
     shares: list[float] = []
     for first in range(0, len(events), _SECOND):
+        bodies = [ndjson(some) for some in batched(iter(events[first : first + _SECOND]), batch)]
         cpu = time.process_time()
-        for number, some in enumerate(batched(iter(events[first : first + _SECOND]), batch)):
-            await store.append(f"tenant-{number % tenants}", [Write(tuple(some))])
+        for number, body in enumerate(bodies):
+            tenant = f"tenant-{number % tenants}"
+            parsed = parse_batch(body, True, IngestContext(tenant, _VOCABULARY, _now_us()))
+            await store.append(tenant, [Write(tuple(new for new in parsed if isinstance(new, NewEvent)))])
         appended = time.process_time()
         await sealing.seal_all()
         shares.append((time.process_time() - appended) / (appended - cpu))
     await store.close()
     found = spread(shares[1:])  # the first round names the logs
     _say(
-        f"sealing {tenants} logs by appending, CPU",
+        f"sealing {tenants} logs by ingest, CPU",
         f"median {found.median:.2%}, {found.least:.2%} to {found.most:.2%} of {len(shares) - 1} rounds",
     )
 
@@ -183,6 +190,10 @@ async def _measure(asked: argparse.Namespace) -> None:
         store = create_store(url)
         try:
             await _seal_and_prove(store, Sealing(store, secret))
+            if asked.exports:
+                await store.close()
+                await asyncio.to_thread(measure_exports, folder / "log.db", asked.events, _say)
+                store = create_store(url)
             await _purge_beside_appends(store, events, asked.purged, asked.turns)
             await _seal_and_prove(store, Sealing(store, secret))
             count = await store.count_events(Viewer(TENANT), Query())
@@ -202,6 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000, help="events in the log")
     parser.add_argument("--turns", type=int, default=12, help="turns of appends without and beside a purge")
+    parser.add_argument("--exports", action="store_true", help="also export all events with proof, and check that")
     parser.add_argument("--purged", type=int, default=500_000, help="events that are purged")
     asyncio.run(_measure(parser.parse_args()))
 

@@ -1,11 +1,14 @@
 // The page: files and a key in, a verdict in words out. What comes from a file is only ever shown as text.
 
+import { verifyExport } from "./exports.mjs";
 import { NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
+/** How much of a file is read at a time. The page can be used meanwhile. */
+const PART_BYTES = 1024 * 1024;
 const form = /** @type {HTMLFormElement} */ (document.getElementById("form"));
 const result = /** @type {HTMLElement} */ (document.getElementById("result"));
 const keyField = /** @type {HTMLTextAreaElement} */ (document.getElementById("key"));
-const [proofFile, olderFile, newerFile, consistencyFile] = ["proof", "older", "newer", "consistency"].map(
+const [proofFile, olderFile, newerFile, consistencyFile, exportFiles] = ["proof", "older", "newer", "consistency", "export"].map(
   (id) => /** @type {HTMLInputElement} */ (document.getElementById(id)),
 );
 
@@ -15,11 +18,10 @@ form.addEventListener("submit", (event) => {
 });
 form.addEventListener("input", clear); // what is shown was about something else
 form.addEventListener("change", () => {
-  const isEvent = kind() === "event";
-  for (const [id, isShown] of Object.entries({ "event-files": isEvent, "checkpoint-files": !isEvent })) {
-    /** @type {HTMLElement} */ (document.getElementById(id)).hidden = !isShown;
+  for (const [id, of] of Object.entries({ "event-files": "event", "checkpoint-files": "checkpoints", "export-files": "export" })) {
+    /** @type {HTMLElement} */ (document.getElementById(id)).hidden = of !== kind();
   }
-  const needed = isEvent ? [proofFile] : [olderFile, newerFile, consistencyFile];
+  const needed = kind() === "event" ? [proofFile] : kind() === "export" ? [exportFiles] : [olderFile, newerFile, consistencyFile];
   if (keyField.value.trim() && needed.every(({ files }) => files?.length)) void check();
   else clear();
 });
@@ -32,7 +34,10 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 document.addEventListener("drop", ({ dataTransfer, target }) => {
   if (!dataTransfer?.files.length || isFileInput(target)) return;
   clear();
-  if (kind() !== "event") result.replaceChildren(...shown("Not checked", false, "Drop each file on its own field.", []));
+  if (kind() === "export") {
+    exportFiles.files = dataTransfer.files;
+    exportFiles.dispatchEvent(new Event("change", { bubbles: true }));
+  } else if (kind() !== "event") result.replaceChildren(...shown("Not checked", false, "Drop each file on its own field.", []));
   else if (dataTransfer.files.length > 1) result.replaceChildren(...shown("Not checked", false, "Drop one file at a time.", []));
   else {
     proofFile.files = dataTransfer.files;
@@ -76,6 +81,7 @@ async function verdict() {
   try {
     const key = givenKey();
     if (kind() === "event") return shownEvent(verifyProof(await read(proofFile), key));
+    if (kind() === "export") return await shownExport(key);
     const proof = consistencyFile.files?.length ? await read(consistencyFile) : null;
     return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, key));
   } catch (error) {
@@ -105,6 +111,31 @@ async function read(input) {
     return new Uint8Array(await file.arrayBuffer());
   } catch {
     throw new NotChecked("A file cannot be read, or was changed since. Choose it again.");
+  }
+}
+
+/** Verifies the chosen folder, and says what it proves.
+ * @param {import("./verify.mjs").Key} key */
+async function shownExport(key) {
+  const files = new Map(Array.from(exportFiles.files ?? [], (file) => [file.webkitRelativePath.replace(/^[^/]*\//, "") || file.name, file]));
+  if (!files.size) throw new NotChecked("Choose the folder of the export.");
+  result.replaceChildren(element("p", "Checking …", "quiet"));
+  const { claims, steps } = await verifyExport({ names: [...files.keys()], read: (name) => partsOf(files.get(name)) }, key);
+  const [sentence, ...more] = claims;
+  return shown("Proven", true, sentence, steps.map((step) => element("li", step)), ...more.map((claim) => element("p", claim)));
+}
+
+/** The bytes of a file, in parts. Throws NotChecked if it cannot be read.
+ * @param {File | undefined} file */
+async function* partsOf(file) {
+  for (let at = 0; file && at < file.size; at += PART_BYTES) {
+    let part;
+    try {
+      part = await file.slice(at, at + PART_BYTES).arrayBuffer();
+    } catch {
+      throw new NotChecked("A file cannot be read, or was changed since. Choose the folder again.");
+    }
+    yield new Uint8Array(part);
   }
 }
 

@@ -30,27 +30,25 @@ function root(value, power) {
   return low;
 }
 
-/** The message with its padding: a bit, zeros, and its length in bits in the last bytes of a block.
- * @param {Uint8Array} message @param {number} block bytes in a block @param {number} ending bytes of the length */
-function padded(message, block, ending) {
+/** The end of a message with its padding: a bit, zeros, and the length of all of it in bits in the last bytes of a block.
+ * @param {Uint8Array} message @param {number} block bytes in a block @param {number} ending bytes of the length
+ * @param {number} length bytes of the whole message */
+function padded(message, block, ending, length) {
   const whole = new Uint8Array(Math.ceil((message.length + 1 + ending) / block) * block);
   whole.set(message);
   whole[message.length] = 0x80;
-  new DataView(whole.buffer).setBigUint64(whole.length - 8, BigInt(message.length) * 8n);
+  new DataView(whole.buffer).setBigUint64(whole.length - 8, BigInt(length) * 8n);
   return whole;
 }
 
 /** @param {number} word @param {number} bits */
 const turned = (word, bits) => (word >>> bits) | (word << (32 - bits));
 
-/** The SHA-256 hash of bytes, 32 bytes.
- * @param {Uint8Array} message @returns {Uint8Array} */
-export function sha256(message) {
-  const whole = padded(message, 64, 8);
-  const view = new DataView(whole.buffer);
-  const state = START_256.slice();
-  const words = new Uint32Array(64);
-  for (let at = 0; at < whole.length; at += 64) {
+/** Hashes one or more blocks of 64 bytes into the state of SHA-256.
+ * @param {Uint32Array} state @param {Uint32Array} words room for 64 of them @param {Uint8Array} blocks */
+function compress256(state, words, blocks) {
+  const view = new DataView(blocks.buffer, blocks.byteOffset, blocks.length);
+  for (let at = 0; at < blocks.length; at += 64) {
     for (let t = 0; t < 16; t++) words[t] = view.getUint32(at + 4 * t);
     for (let t = 16; t < 64; t++) {
       const [late, early] = [words[t - 2], words[t - 15]];
@@ -65,9 +63,55 @@ export function sha256(message) {
     }
     [a, b, c, d, e, f, g, h].forEach((word, place) => (state[place] += word));
   }
+}
+
+/** @param {Uint32Array} state @returns {Uint8Array} */
+function bytesOfState(state) {
   const hash = new DataView(new ArrayBuffer(32));
   state.forEach((word, place) => hash.setUint32(4 * place, word));
   return new Uint8Array(hash.buffer);
+}
+
+/** The SHA-256 hash of bytes, 32 bytes.
+ * @param {Uint8Array} message @returns {Uint8Array} */
+export function sha256(message) {
+  const state = START_256.slice();
+  compress256(state, new Uint32Array(64), padded(message, 64, 8, message.length));
+  return bytesOfState(state);
+}
+
+/** The SHA-256 hash of bytes that come in parts. */
+export class Sha256 {
+  constructor() {
+    this.length = 0;
+    this.state = START_256.slice();
+    this.words = new Uint32Array(64);
+    this.rest = new Uint8Array(0);
+  }
+
+  /** @param {Uint8Array} part */
+  update(part) {
+    this.length += part.length;
+    let at = 0;
+    if (this.rest.length) {
+      at = Math.min(part.length, 64 - this.rest.length);
+      const block = new Uint8Array(this.rest.length + at);
+      block.set(this.rest);
+      block.set(part.subarray(0, at), this.rest.length);
+      this.rest = block;
+      if (block.length < 64) return;
+      compress256(this.state, this.words, block);
+    }
+    const end = at + Math.floor((part.length - at) / 64) * 64;
+    compress256(this.state, this.words, part.subarray(at, end));
+    this.rest = part.slice(end);
+  }
+
+  /** The hash of all parts. Nothing may be added afterwards. */
+  digest() {
+    compress256(this.state, this.words, padded(this.rest, 64, 8, this.length));
+    return bytesOfState(this.state);
+  }
 }
 
 /** @param {bigint} value */
@@ -79,7 +123,7 @@ const turned64 = (word, bits) => (word >> bits) | low64(word << (64n - bits));
 /** The SHA-512 hash of bytes, 64 bytes. Slower than SHA-256: it is for short messages.
  * @param {Uint8Array} message @returns {Uint8Array} */
 export function sha512(message) {
-  const whole = padded(message, 128, 16);
+  const whole = padded(message, 128, 16, message.length);
   const view = new DataView(whole.buffer);
   const state = SQUARE_ROOTS.slice();
   const words = new Array(80);

@@ -22,7 +22,8 @@ const CONTROL = /[\x00-\x09\x0b-\x1f]/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
 const HASH_HEX = /^[0-9a-f]{64}$/;
 
-const ENVELOPE_KEYS = [
+/** The keys of an envelope, in the order in which they are written. */
+export const ENVELOPE_KEYS = [
   "actorId",
   "actorType",
   "causationId",
@@ -233,7 +234,7 @@ function parseExtra(data) {
 
 /** The fields of an envelope. There is one way to write an envelope, so that no two readers see different fields.
  * @param {Uint8Array} data @returns {Envelope} */
-function parseEnvelope(data) {
+export function parseEnvelope(data) {
   const text = textOf(data, "The record of the event");
   const fields = fieldsOf(text, "The record of the event");
   const written = ENVELOPE_KEYS.map((key) => `"${key}":${JSON.stringify(fields[key])}`).join(",");
@@ -248,7 +249,7 @@ function parseEnvelope(data) {
 
 /** The payload as text, null if the proof has none. Throws NotProven unless it is the one whose hash was recorded.
  * @param {Uint8Array | null} payload @param {Uint8Array | null} salt @param {string} hash in hexadecimal digits */
-function checkedPayload(payload, salt, hash) {
+export function checkedPayload(payload, salt, hash) {
   if (payload === null || salt === null) return null;
   if (hexOf(sha256(joined(salt, payload))) !== hash) {
     throw new NotProven("The payload is not the one that was stored: its hash is not the one in the record.");
@@ -351,7 +352,7 @@ function numberOfText(text) {
 
 /** The members of a JSON object.
  * @param {string} text @param {string} what the subject of the sentence if it is none @returns {Record<string, unknown>} */
-function fieldsOf(text, what) {
+export function fieldsOf(text, what) {
   let value = null;
   try {
     value = JSON.parse(text);
@@ -364,7 +365,7 @@ function fieldsOf(text, what) {
 
 /** The bytes of canonical base64.
  * @param {string} text @param {string} what the subject of the sentence if it is none @returns {Uint8Array} */
-function bytesOfBase64(text, what) {
+export function bytesOfBase64(text, what) {
   let binary = null;
   try {
     binary = atob(text);
@@ -376,7 +377,7 @@ function bytesOfBase64(text, what) {
 }
 
 /** @param {Uint8Array} bytes @param {string} what the subject of the sentence if it is no text @returns {string} */
-function textOf(bytes, what) {
+export function textOf(bytes, what) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
@@ -385,17 +386,17 @@ function textOf(bytes, what) {
 }
 
 /** @param {string} text @returns {Uint8Array} */
-function bytesOfText(text) {
+export function bytesOfText(text) {
   return new TextEncoder().encode(text);
 }
 
 /** @param {Uint8Array} bytes */
-function hexOf(bytes) {
+export function hexOf(bytes) {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** @param {...Uint8Array} parts @returns {Uint8Array} */
-function joined(...parts) {
+export function joined(...parts) {
   const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;
   for (const part of parts) {
@@ -406,11 +407,11 @@ function joined(...parts) {
 }
 
 /** @param {Uint8Array} left @param {Uint8Array} right */
-function nodeHash(left, right) {
+export function nodeHash(left, right) {
   return sha256(joined(Uint8Array.of(1), left, right));
 }
 
 /** @param {Uint8Array} one @param {Uint8Array} other */
-function areEqual(one, other) {
+export function areEqual(one, other) {
   return one.length === other.length && one.every((byte, place) => byte === other[place]);
 }

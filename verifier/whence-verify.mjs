@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // Verifies what a log of Whence gave out, offline and without Whence: docs/proof.md says what is checked.
 
-import { openSync, readSync, closeSync } from "node:fs";
+import { closeSync, createReadStream, openSync, readSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { verifyExport } from "./exports.mjs";
 import { NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
 const HELP = `Verifies proofs of a log, offline.
@@ -12,6 +14,8 @@ const HELP = `Verifies proofs of a log, offline.
   node whence-verify.mjs --consistency OLD NEW [PROOF] --key KEY
       Whether the checkpoint in the file NEW extends the one in OLD. PROOF is an answer of
       GET /api/v1/log/consistency?from=&to= with the sizes of both; it is not needed if they are equal.
+  node whence-verify.mjs --export DIR --key KEY
+      Whether the events that 'whence export --proof DIR' wrote are in the log, and whether it has no others that match.
 
   --witness KEY   also verify the cosignature of a witness, which has to be there; may be repeated
   --steps         also say what was checked
@@ -23,10 +27,12 @@ server that you are checking.
 Exit codes: 0 proven, 1 a file cannot be read, 2 wrong use, 5 not proven.
 `;
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const READ_BYTES = 1024 * 1024;
 const [FAILED, USAGE, UNSOUND] = [1, 2, 5];
 const OPTIONS = /** @type {const} */ ({
   proof: { type: "string" },
   consistency: { type: "boolean" },
+  export: { type: "string" },
   key: { type: "string" },
   witness: { type: "string", multiple: true },
   steps: { type: "boolean" },
@@ -40,18 +46,18 @@ class Misuse extends Error {}
 /** A file that cannot be read, as a sentence. */
 class Unreadable extends Error {}
 
-process.exitCode = main(process.argv.slice(2));
+process.exitCode = await main(process.argv.slice(2));
 
 /** Does what the arguments say, and returns the exit code.
  * @param {string[]} args */
-function main(args) {
+async function main(args) {
   try {
     const given = parsed(args);
     if (given.values.help) {
       process.stdout.write(HELP);
       return 0;
     }
-    const result = given.values.consistency ? consistency(given) : proof(given);
+    const result = given.values.export !== undefined ? await exported(given) : given.values.consistency ? consistency(given) : proof(given);
     const lines = [...(given.values.steps ? result.steps : []), ...result.lines];
     process.stdout.write(given.values.json ? `${printableJson(result.json)}\n` : lines.map((line) => `${printable(line)}\n`).join(""));
     return 0;
@@ -73,10 +79,11 @@ function parsed(args) {
   }
   const { values, positionals } = given;
   if (values.help) return given;
-  if ((values.proof !== undefined) === (values.consistency === true)) throw new Misuse("Give either --proof FILE or --consistency OLD NEW PROOF. See --help.");
+  const asked = [values.proof !== undefined, values.consistency === true, values.export !== undefined].filter(Boolean);
+  if (asked.length !== 1) throw new Misuse("Give one of --proof FILE, --consistency OLD NEW PROOF and --export DIR. See --help.");
   if (values.key === undefined) throw new Misuse("--key is the key of the log, from where you keep it and not from the proof.");
   const counts = values.consistency ? [2, 3] : [0];
-  if (!counts.includes(positionals.length)) throw new Misuse("--proof takes one file, and --consistency two checkpoints and a proof. See --help.");
+  if (!counts.includes(positionals.length)) throw new Misuse("--proof takes one file, --export one folder, and --consistency two checkpoints and a proof. See --help.");
   return given;
 }
 
@@ -104,6 +111,31 @@ function consistency({ values, positionals }) {
   const { older, newer, steps } = verifyConsistency(read(oldFile), read(newFile), proofFile === undefined ? null : read(proofFile), key);
   const json = `{"from":${older.size},"origin":${JSON.stringify(newer.origin)},"to":${newer.size}}`;
   return { steps, lines: [`The log ${newer.origin} with ${newer.size} events begins with the one of ${older.size} events.`], json };
+}
+
+/** @param {ReturnType<typeof parsed>} given */
+async function exported({ values }) {
+  const proven = await verifyExport(folderOf(values.export ?? ""), keyOf(values.key ?? "", "--key"));
+  const { steps, claims, ...json } = proven;
+  return { steps, lines: claims, json: JSON.stringify(json) };
+}
+
+/** The files of a folder.
+ * @param {string} path @returns {import("./exports.mjs").Folder} */
+function folderOf(path) {
+  /** @param {string} name */
+  async function* read(name) {
+    try {
+      yield* createReadStream(join(path, name), { highWaterMark: READ_BYTES });
+    } catch {
+      throw new Unreadable("A file of the export cannot be read.");
+    }
+  }
+  try {
+    return { names: readdirSync(path), read };
+  } catch {
+    throw new Unreadable("The folder cannot be read.");
+  }
 }
 
 /** @param {string} text @param {string} option */

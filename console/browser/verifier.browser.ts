@@ -103,6 +103,32 @@ test("the page works from the disk, by keyboard, and narrow and dark", async () 
   await page.context().close();
 });
 
+test("the folder of an export is checked, and its dropped files are", async () => {
+  const page = await newPage(browser);
+  await page.goto(pathToFileURL(join(VERIFIER, "whence-verify.html")).href);
+  const { key, exports } = vectors("exports.json") as { key: string; exports: { name: string; files: Record<string, string> }[] };
+  const contents = (name: string) =>
+    Object.entries(exports.find((each) => each.name === name)?.files ?? {}).map(([file, text]) => ({ file, data: [...Buffer.from(text, file === "hashes" ? "hex" : "utf8")] }));
+  const chosen = mkdtempSync(join(folder, "export-"));
+  for (const { file, data } of contents("all failures since a time")) writeFileSync(join(chosen, file), Uint8Array.from(data));
+  await page.getByLabel("The key of the log").fill(key);
+  await page.getByLabel("An export with proof").check();
+  await page.getByLabel("The folder of the export").setInputFiles(chosen);
+  await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
+  expect(await page.getByRole("status").innerText()).toContain("No other event matches, of those at the positions 9 to 16.");
+  await accessible(page, "a proven export");
+  const dropped = await page.evaluateHandle((files) => {
+    const transfer = new DataTransfer();
+    for (const { file, data } of files) transfer.items.add(new File([Uint8Array.from(data)], file));
+    return transfer;
+  }, contents("two are swapped"));
+  await page.dispatchEvent("h1", "drop", { dataTransfer: dropped });
+  await page.getByRole("heading", { name: "Not proven" }).waitFor();
+  expect(await page.getByRole("status").innerText()).toContain("Position 6 is missing");
+  quiet(page);
+  await page.context().close();
+});
+
 test("the server's copy does the same without crypto.subtle, and markup in an event is text", async () => {
   const page = await newPage(browser);
   await page.addInitScript(() => Object.defineProperty(crypto, "subtle", { value: undefined }));

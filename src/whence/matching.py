@@ -5,11 +5,16 @@ by position, and for those who check an export.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from whence.events import ANY_TYPE, Event, Query, matches_type, sets_only, split_name
 from whence.identities import spellings
+from whence.payload_fields import PayloadReader, values_by_path
 
-__all__ = ["has_type", "matches"]
+__all__ = ["asks_for_payloads", "has_type", "matches"]
+
+_PayloadQuestion = tuple[PayloadReader, dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]
+"""What finds the values in a payload, and those that are wanted and unwanted, by path."""
 
 _SUPPORTED = frozenset(
     {
@@ -35,15 +40,18 @@ _SUPPORTED = frozenset(
         "excluded_resources",
         "excluded_correlation_ids",
         "excluded_causation_ids",
+        "payload_values",
+        "excluded_payload_values",
     }
 )
 """The fields that `matches` reads. A query that sets another one is refused."""
 
 
 def matches(event: Event, query: Query) -> bool:
-    """Whether the event is one of those that the query asks for; of the payload nothing is known.
+    """Whether the event is one of those that the query asks for.
 
-    Raises NotImplementedError for a query that sets a field which is not known here.
+    An event without its payload matches no query about payloads, also not one that excludes values: nothing shows that
+    it did not have them. Raises NotImplementedError for a query that sets a field which is not known here.
     """
     if not sets_only(_SUPPORTED, query):
         raise NotImplementedError("This query has a field that cannot be matched.")
@@ -60,6 +68,28 @@ def matches(event: Event, query: Query) -> bool:
         and (not query.actors or _is_named(event.actor_type, event.actor_id, query.actors))
         and (not query.resources or _is_named(event.resource_type, event.resource_id, query.resources))
         and not _is_excluded(event, query)
+        and (not asks_for_payloads(query) or _has_payload_values(event, query))
+    )
+
+
+def asks_for_payloads(query: Query) -> bool:
+    """Whether a query is about values in payloads."""
+    return bool(query.payload_values or query.excluded_payload_values)
+
+
+@lru_cache(maxsize=16)
+def _payload_question(values: tuple[str, ...], excluded: tuple[str, ...]) -> _PayloadQuestion:
+    wanted, unwanted = values_by_path(values), values_by_path(excluded)
+    return PayloadReader((*wanted, *unwanted)), wanted, unwanted
+
+
+def _has_payload_values(event: Event, query: Query) -> bool:
+    if event.payload is None:
+        return False
+    reader, wanted, unwanted = _payload_question(query.payload_values, query.excluded_payload_values)
+    found = reader.values(event.payload)
+    return all(set(found.get(path, ())) & set(values) for path, values in wanted.items()) and not any(
+        set(found.get(path, ())) & set(values) for path, values in unwanted.items()
     )
 
 
@@ -96,13 +126,17 @@ def _is_named(type_: str, id_: str, names: Iterable[str]) -> bool:
 
 
 def _is_excluded(event: Event, query: Query) -> bool:
-    return (
-        any(matches_type(event.event_type, each) for each in query.excluded_event_types)
+    # Most queries exclude nothing, and an export asks this of every event of a log.
+    return bool(
+        (
+            query.excluded_event_types
+            and any(matches_type(event.event_type, each) for each in query.excluded_event_types)
+        )
         or event.resource_type in query.excluded_resource_types
         or event.actor_type in query.excluded_actor_types
         or event.outcome in query.excluded_outcomes
         or event.causation_id in query.excluded_causation_ids
-        or _is_spelled(event.correlation_id, query.excluded_correlation_ids)
-        or _is_named(event.actor_type, event.actor_id, query.excluded_actors)
-        or _is_named(event.resource_type, event.resource_id, query.excluded_resources)
+        or (query.excluded_correlation_ids and _is_spelled(event.correlation_id, query.excluded_correlation_ids))
+        or (query.excluded_actors and _is_named(event.actor_type, event.actor_id, query.excluded_actors))
+        or (query.excluded_resources and _is_named(event.resource_type, event.resource_id, query.excluded_resources))
     )

@@ -12,10 +12,10 @@ import msgspec
 from whence.checkpoints import Checkpoint
 from whence.events import Event, Query
 from whence.integrity import SALT_SIZE, hash_payload, parse_envelope
-from whence.matching import matches
+from whence.matching import asks_for_payloads, matches
 from whence.merkle import leaf_hash
 from whence.merkle_proofs import root_over_parts
-from whence.wire.entries import decode_entry
+from whence.wire.entries import COMPLETE_WITHOUT_PAYLOADS, decode_entry
 from whence.wire.event import FUTURE_MAX_US
 from whence.wire.export_manifests import FORMAT, ExportManifestBody, query_of
 
@@ -48,6 +48,9 @@ class EntryReader:
     def __init__(
         self, tenant: str, query: Query, as_of: int, *, complete: bool, on_match: Callable[[Event], None] | None = None
     ) -> None:
+        if complete and asks_for_payloads(query):
+            raise BadExport(COMPLETE_WITHOUT_PAYLOADS)
+        self._about_payloads = asks_for_payloads(query)
         self._tenant, self._query, self._as_of, self._complete = tenant, query, as_of, complete
         self._on_match = on_match
         self._entries = self._erased = self._events = self._last = 0
@@ -88,7 +91,8 @@ class EntryReader:
             raise BadExport(f"Line {self._entries:,} of the entries is not an entry.") from None
         position = entry.position
         self._check_place(event)
-        is_match = matches(event, self._query)
+        known = msgspec.structs.replace(event, payload=entry.payload) if self._about_payloads else event
+        is_match = matches(known, self._query)
         if is_match:
             self._check_payload(position, entry.salt, entry.payload, payload_hash)
             self._events += 1

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from whence.merkle import HASH_SIZE, node_hashes
+from whence.merkle import HASH_SIZE, node_hash, node_hashes
 from whence.merkle_proofs import LeafRange, Subtree, perfect_subtrees, range_hash
 
 __all__ = [
@@ -186,6 +186,7 @@ class RightEdge:
         them, joined. Raises ValueError for a tile with fewer hashes, and KeyError for one that is missing."""
         self.size = size
         self._tiles: dict[Tile, bytes] = {}
+        self._known: dict[Subtree, bytes] = {}  # the perfect subtrees of the last root
         for tile in tiles_under([LeafRange(0, size)]):
             if len(tiles[tile]) != tile.width * HASH_SIZE:
                 raise ValueError("A tile does not have the hashes that it should have.")
@@ -197,7 +198,10 @@ class RightEdge:
         joined = (self._tiles[Tile(0, count, width)] if width else b"") + leaves
         full = TILE_WIDTH * HASH_SIZE
         whole = len(joined) // full
-        added = [tree_hash(joined[at * full : (at + 1) * full]) for at in range(whole)]
+        added = [
+            self._node_hash(TILE_HEIGHT, count + at, {(0, count + at): joined[at * full : (at + 1) * full]})
+            for at in range(whole)
+        ]
         grown = grown_tiles(count, self._tiles, added)
         known = self._tiles | grown
         self.size += len(leaves) // HASH_SIZE
@@ -208,5 +212,24 @@ class RightEdge:
 
     def root(self) -> bytes:
         """The Merkle tree head of all leaves so far."""
-        [root] = range_hashes([LeafRange(0, self.size)], self._tiles)
-        return root
+        tiles = {(tile.level, tile.number): hashes for tile, hashes in self._tiles.items()}
+        subtrees = perfect_subtrees(LeafRange(0, self.size))
+        self._known = {subtree: self._hash(subtree, tiles) for subtree in subtrees}
+        return range_hash(LeafRange(0, self.size), self._known.__getitem__)
+
+    def _hash(self, subtree: Subtree, tiles: Mapping[tuple[int, int], bytes]) -> bytes:
+        """The hash of a perfect subtree, from the tile that it is in. Its parts whose hashes are known are not hashed
+        again: a log that grows by a few leaves at a time needs a few hashes each time."""
+        if subtree in self._known:
+            return self._known[subtree]
+        height, number = subtree
+        has_known_part = any(
+            each.height < height and each.number >> (height - each.height) == number for each in self._known
+        )
+        if has_known_part and height % TILE_HEIGHT:
+            return self._node_hash(height, number, tiles)
+        return subtree_hash(subtree, lambda tile: tiles[tile.level, tile.number])
+
+    def _node_hash(self, height: int, number: int, tiles: Mapping[tuple[int, int], bytes]) -> bytes:
+        left, right = (self._hash(Subtree(height - 1, 2 * number + side), tiles) for side in (0, 1))
+        return node_hash(left, right)

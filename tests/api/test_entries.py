@@ -66,6 +66,13 @@ def test_only_what_matches_has_a_payload(client: httpx2.Client) -> None:
     assert read(client, "event_type=no.such") == []
 
 
+def test_entries_are_filtered_by_values_in_payloads(client: httpx2.Client) -> None:
+    """An index of payload fields is not needed: each payload is read."""
+    for query in ("payload.n=7", "q=payload.n:7", "payload.n=7&payload.n=no"):
+        assert [each.payload for each in read(client, query)] == [b'{"n":7}']
+    assert len(read(client, "q=-payload.n:7")) == SIZE - 1
+
+
 def test_entries_begin_where_no_earlier_event_can_match(client: httpx2.Client) -> None:
     """With a time in from, at the last event that was recorded more than five minutes before."""
     assert [each.position for each in read(client, "from=2096-01-01&complete=true")] == [SIZE]
@@ -110,8 +117,9 @@ def test_what_cannot_be_answered_is_refused(sealed: Served, client: httpx2.Clien
     assert code_of(client.get(f"{ENTRIES}?as_of={SIZE + 1}")) == "not_sealed_yet"
     assert problems(client.get(f"{ENTRIES}?complete=yes")) == [(["query", "complete"], "bool_parsing")]
     assert problems(client.get(f"{ENTRIES}?limit=1")) == [(["query", "limit"], "extra_forbidden")]
-    assert problems(client.get(f"{ENTRIES}?payload.n=1")) == [(["query", "payload.n"], "extra_forbidden")]
-    assert problems(client.get(f"{ENTRIES}?q=payload.n:1")) == [(["query", "q"], "payload_filter")]
+    for query in ("payload.n=1", "q=payload.n:1", "q=-payload.n:1"):
+        refused = client.get(f"{ENTRIES}?{query}&complete=true")
+        assert problems(refused) == [(["query", "complete"], "payload_filter")]
     assert client.head(ENTRIES).headers["content-disposition"] == 'attachment; filename="entries.ndjson"'
 
 

@@ -123,6 +123,15 @@ def test_matching_events_are_proven(exports: Exports) -> None:
         assert exports.user.run("verify", *arguments).code == 2
 
 
+def test_values_in_payloads_are_filters_of_an_export_that_is_not_complete(exports: Exports) -> None:
+    """They are applied again offline. For --complete nobody could."""
+    path = exports.make("by-payload", "--query", "payload.n:7")
+    assert [each["payload"]["n"] for each in map(msgspec.json.decode, entries_of(path))] == [7]
+    assert "1 event is proven" in exports.verify(path).out
+    refused = exports.user.run("export", "--query", "payload.n:7", "--proof", str(path.with_name("all")), "--complete")
+    assert refused.code == 2 and "has no payloads of other events" in refused.err
+
+
 def test_nothing_that_matches_is_left_out(exports: Exports) -> None:
     """With --complete the envelopes of all events are there, and the payloads of those that match."""
     path = exports.complete

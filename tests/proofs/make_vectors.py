@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
+from tests.proofs.export_vectors import the_exports
 from tests.proofs.vector_log import (
     ERASED,
     KEY,
@@ -369,6 +370,7 @@ def made_files() -> dict[str, str]:
         "consistency.json": _json({"key": KEY, "pairs": the_consistency()}),
         "notes.json": _json({"key": KEY, "notes": the_notes()}),
         "witness.json": _json({"key": KEY, "requests": the_witness()}),
+        "exports.json": _json({"key": KEY, "exports": the_exports()}),
         "mldsa44.json": _json({"key": KEY, **the_mldsa_note(VECTORS / "mldsa44.json")}),
     }
 

@@ -137,7 +137,21 @@ BROKEN = {
     "takes extension lines": ("verify.mjs", 'lines.length !== 4 || lines[3] !== ""', "lines.length < 4"),
     "takes leading zeros": ("verify.mjs", "/^(0|[1-9][0-9]{0,18})$/", "/^[0-9]{1,19}$/"),
     "forgets the time of a cosignature": ("verify.mjs", "time ${seconds}", "time 0"),
-    "exits with 0 whatever it finds": ("whence-verify.mjs", "process.exitCode = main(", "main("),
+    "exits with 0 whatever it finds": ("whence-verify.mjs", "process.exitCode = await main(", "await main("),
+    "takes a gap in a complete export": ("exports.mjs", "this.isComplete && position !== this.last + 1", "false"),
+    "takes the payloads of other events": (
+        "exports.mjs",
+        "else if (salt !== null || payload !== null)",
+        "else if (false)",
+    ),
+    "takes any counts of a manifest": ("exports.mjs", "if (other !== undefined) throw", "if (false) throw"),
+    "takes any root of an export": ("exports.mjs", "!areEqual(root, checkpoint.root)", "false"),
+    "takes too many hashes": ("exports.mjs", "this.at < this.held.length || ", ""),
+    "takes files that are not listed": ("exports.mjs", "if (there.some(", "if (false && there.some("),
+    "takes any sum of a file": ("exports.mjs", " || found.sha256 !== sum", ""),
+    "takes any spelling of a manifest": ("exports.mjs", " === text && haveKeys(fields", ".length && haveKeys(fields"),
+    "forgets what a filter excludes": ("filters.mjs", " !== isExcluded", " || isExcluded"),
+    "takes an event at the end of a period": ("filters.mjs", "time < until", "time <= until"),
     "misses a witness that was asked for": ("whence-verify.mjs", "if (missing) throw", "if (false) throw"),
 }
 """What is wrong, and how it is made: the file, what stands there, and what is put in its place."""
@@ -152,7 +166,8 @@ def test_a_broken_verifier_fails_its_tests(name: str, tmp_path: Path) -> None:
     source = (tmp_path / "verifier" / file).read_text(encoding="utf-8")
     assert source.count(old) == 1
     (tmp_path / "verifier" / file).write_text(source.replace(old, new), encoding="utf-8")
-    command = [str(NODE), "--test", str(tmp_path / "verifier" / "verify.test.mjs")]
+    tests = "exports.test.mjs" if file in ("exports.mjs", "filters.mjs") else "verify.test.mjs"
+    command = [str(NODE), "--test", str(tmp_path / "verifier" / tests)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     failed = re.search(r"^# fail (\d+)$", done.stdout, re.MULTILINE)
     assert done.returncode == 1 and failed is not None and int(failed[1]) > 0, done.stdout

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from tests.proofs.verifiers import judged_by_whence
 from tests.unit.mutants import catches, replaced
 from whence import integrity, proven_events
 from whence.checkpoints import verify_checkpoint
+from whence.cli.export_check import check_folder
+from whence.errors import Unsound
 from whence.events import Event
 from whence.integrity import EnvelopeV1, hash_payload, leaf_of
 from whence.merkle import CompactRange
@@ -29,6 +32,7 @@ from whence.notes import (
     verified_keys,
     verify_bytes,
 )
+from whence.wire.export_manifests import encode_manifest
 from whence.wire.seals import EvidenceBody
 from whence.wire.times import parse_time
 
@@ -63,6 +67,19 @@ def test_the_vectors_are_those_that_are_made() -> None:
     """The files are what the script writes, from definitions that share no code with the verifier."""
     for name, text in make_vectors.made_files().items():
         assert (VECTORS / name).read_text(encoding="utf-8") == text, name
+
+
+@pytest.mark.parametrize("case", vectors("exports.json")["exports"], ids=lambda case: case["name"])
+def test_exports_are_judged_as_the_vectors_say(case: Any, tmp_path: Path) -> None:
+    """Those that are whole are accepted, and one with anything wrong is not."""
+    for name, text in case["files"].items():
+        (tmp_path / name).write_bytes(bytes.fromhex(text) if name == "hashes" else text.encode())
+    try:
+        manifest = check_folder(tmp_path, LOG_KEY)
+    except Unsound:
+        assert not case["holds"]
+    else:
+        assert case["holds"] and encode_manifest(manifest).decode() == case["files"]["manifest.json"]
 
 
 def test_envelopes_leaves_and_roots_are_those_of_the_vectors() -> None:

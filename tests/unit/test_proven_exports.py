@@ -100,6 +100,27 @@ def check(lines: list[bytes], hashes: list[bytes], manifest: ExportManifestBody)
     check_entries(manifest, CHECKPOINT, lines, hashes)
 
 
+def _of_none(_query: Query) -> bool:
+    return False
+
+
+@catches(replaced(proven_exports, "asks_for_payloads", _of_none, "claims_to_know_all_payloads"))
+def test_a_filter_on_payloads_is_applied_again_but_proves_nothing_of_others() -> None:
+    """An event is accepted by the values in its payload. With a claim about all events the export is refused, since the
+    others come without theirs."""
+    lines, hashes, manifest = export_of("payload.n=1E2")
+    assert manifest.events > 0
+    check(lines, hashes, manifest)
+    excluding = msgspec.structs.replace(manifest, filter=filter_body("q=-payload.n%3A1E2"))
+    with pytest.raises(BadExport, match="does not match the filter"):
+        check(lines, hashes, excluding)
+    _, all_hashes, complete = export_of("outcome=none", complete_from=1)
+    everything = [line(each, shown=False) for each in EVENTS]
+    claim = msgspec.structs.replace(complete, filter=filter_body("payload.n=5"), events=0)
+    with pytest.raises(BadExport, match="has no payloads of other events"):
+        check(everything, all_hashes, claim)
+
+
 @pytest.mark.parametrize("text", ["", "outcome=failure", "q=type%3Arun.failed", "actor_type=user&from=1970-01-01"])
 @pytest.mark.parametrize("complete_from", [None, 1])
 def test_a_whole_export_is_accepted(text: str, complete_from: int | None) -> None:

@@ -3543,6 +3543,7 @@ export interface operations {
                 event_type?: string | null;
                 from?: string | null;
                 outcome?: ("success" | "failure" | "none") | null;
+                "payload.{path}"?: string | null;
                 q?: string | null;
                 resource_id?: string | null;
                 resource_type?: components["schemas"]["ResourceType"] | null;

@@ -32,11 +32,13 @@ from whence.client.exports import Lines
 from whence.client.requests import entries_request
 from whence.errors import Invalid, Unsound
 from whence.events import Event
+from whence.matching import asks_for_payloads
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange, range_hash, uncovered_ranges
 from whence.notes import BadNote, VerifierKey, parse_verifier_key
 from whence.proven_exports import BadExport, EntryReader
 from whence.tiles import TILE_WIDTH, Tile, subtree_hash
+from whence.wire.entries import COMPLETE_WITHOUT_PAYLOADS
 from whence.wire.export_manifests import FORMAT, ExportManifestBody, encode_manifest, filter_body, query_of
 from whence.wire.exports import csv_line
 from whence.wire.seals import LogKeysBody
@@ -56,7 +58,8 @@ def write_folder(
         raise Invalid.at((), "The folder for --proof must not be there yet.")
     parameters = _with_absolute_times(parameters)
     text = urlencode(entries_request(**parameters).query)
-    filter_body(text)  # before anything is asked
+    if asks_for_payloads(query_of(filter_body(text))) and complete:  # before anything is asked
+        raise Invalid.at((), COMPLETE_WITHOUT_PAYLOADS)
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     unfinished.mkdir()
     try:

@@ -11,7 +11,7 @@ from whence.wire.bodies import WireBody
 from whence.wire.parameters import INT_MAX
 from whence.wire.query import QueryReader
 
-__all__ = ["EntriesRequest", "Entry", "decode_entry", "encode_entry", "parse_entries"]
+__all__ = ["COMPLETE_WITHOUT_PAYLOADS", "EntriesRequest", "Entry", "decode_entry", "encode_entry", "parse_entries"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -39,6 +39,12 @@ class _EntryBody(WireBody, frozen=True):
     position: int
     salt: str | None
 
+
+COMPLETE_WITHOUT_PAYLOADS = (
+    "A complete export has no payloads of other events, so nobody could apply a filter on values in payloads again. "
+    "Leave out the filter, or export without complete."
+)
+"""Why a complete export has no filter on payloads, as a sentence."""
 
 _NULL = b"null"
 _decode = msgspec.json.Decoder(_EntryBody).decode
@@ -70,12 +76,11 @@ def parse_entries(query_string: bytes, *, now: int, vocabulary: Vocabulary) -> E
     reader = QueryReader("entries", now, vocabulary)
     values = reader.split(query_string)
     fields = reader.filters(values, {})
-    if "payload_values" in fields or "excluded_payload_values" in fields:
-        sentence = "Entries cannot be filtered by values in payloads: a complete export leaves these out."
-        reader.refuse("q", sentence, "payload_filter")
     since, _ = reader.time("from", values)
     until, _ = reader.time("to", values)
     as_of = reader.number("as_of", values, 0, INT_MAX, None)
     complete = reader.flag("complete", values)
+    if complete and ("payload_values" in fields or "excluded_payload_values" in fields):
+        reader.refuse("complete", COMPLETE_WITHOUT_PAYLOADS, "payload_filter")
     reader.finish(since, until)
     return EntriesRequest(query=Query(**fields, since=since, until=until), as_of=as_of, complete=complete)

@@ -505,7 +505,7 @@ SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
         _listing("checkpoints")[0],
     ),
     "entries": (
-        *_filters_without(PAYLOAD_PARAMETER),
+        *_FILTERS,
         *_TIMES,
         Parameter("as_of", or_null(_SIZE), "Only positions up to this one; by default the newest checkpoint."),
         Parameter(
