@@ -1,6 +1,6 @@
 """Erasures that are done again after a backup was restored that is older than they are.
 
-The restored store has a mark until then, and is not served. Whoever is stopped in between restores again.
+The restored store has a mark until then, and is not served. After a stop in between, the restore has to be done again.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
             event = hashed.event
             if event.position == position and event.actor_id != new_id:
                 await _announce(store, tenant, [], now, new_id)
-                # Before the id goes: whoever is stopped in between does not know it any more.
+                # Before the id goes: after a stop in between it is not known any more.
                 await forget_at_rest(store, tenant, event.actor_type, event.actor_id, new_id)
                 holds = await holds_of(store, tenant)
                 await store.removals.erase_actor(

@@ -15,7 +15,7 @@ from whence.integrity import SALT_SIZE, hash_payload, parse_envelope
 from whence.matching import asks_for_payloads, matches
 from whence.merkle import leaf_hash
 from whence.merkle_proofs import root_over_parts
-from whence.wire.entries import COMPLETE_WITHOUT_PAYLOADS, decode_entry
+from whence.wire.entries import COMPLETE_WITHOUT_PAYLOADS, LeafEntry, decode_entry
 from whence.wire.event import FUTURE_MAX_US
 from whence.wire.export_manifests import FORMAT, ExportManifestBody, query_of
 
@@ -36,24 +36,37 @@ class Found(msgspec.Struct, frozen=True):
     events: int
     first_position: int | None
     last_position: int | None
+    leaf_only: int
 
 
 class EntryReader:
     """Reads the entries of one tenant's export, in order, and checks each: that its payload is the one in its envelope,
     and that it belongs to the export. `on_match` gets every event that matches, with its payload or None.
 
+    A complete export has no gap from some position on. Entries before that are of matching events which a hold kept
+    when those around them were removed. `complete_from` is what a manifest says about that position; without it, it is
+    taken from the entries.
+
     Whether an entry is in the log shows only the root over all leaves.
     """
 
     def __init__(
-        self, tenant: str, query: Query, as_of: int, *, complete: bool, on_match: Callable[[Event], None] | None = None
+        self,
+        tenant: str,
+        query: Query,
+        as_of: int,
+        *,
+        complete: bool,
+        complete_from: int | None = None,
+        on_match: Callable[[Event], None] | None = None,
     ) -> None:
         if complete and asks_for_payloads(query):
             raise BadExport(COMPLETE_WITHOUT_PAYLOADS)
         self._about_payloads = asks_for_payloads(query)
         self._tenant, self._query, self._as_of, self._complete = tenant, query, as_of, complete
-        self._on_match = on_match
-        self._entries = self._erased = self._events = self._last = 0
+        self._claimed_from, self._on_match = complete_from, on_match
+        self._entries = self._erased = self._events = self._leaf_only = self._last = 0
+        self._only_matches = True
         self._first_position: int | None = None
         self._last_position: int | None = None
         self._boundary: int | None = None
@@ -80,17 +93,24 @@ class EntryReader:
             events=self._events,
             first_position=self._first_position,
             last_position=self._last_position,
+            leaf_only=self._leaf_only,
         )
 
     def _leaf(self, line: bytes) -> tuple[int, bytes]:
         self._entries += 1
         try:
             entry = decode_entry(line)
+            if isinstance(entry, LeafEntry):
+                self._check_place(entry.position, None)
+                self._leaf_only += 1
+                return entry.position - 1, entry.leaf
             event, payload_hash = parse_envelope(entry.envelope, entry.position)
+        except BadExport:
+            raise
         except ValueError:
             raise BadExport(f"Line {self._entries:,} of the entries is not an entry.") from None
         position = entry.position
-        self._check_place(event)
+        self._check_place(position, event)
         known = msgspec.structs.replace(event, payload=entry.payload) if self._about_payloads else event
         is_match = matches(known, self._query)
         if is_match:
@@ -105,23 +125,28 @@ class EntryReader:
             raise BadExport(f"Position {position:,}: the event does not match the filter.")
         elif entry.salt is not None or entry.payload is not None:
             raise BadExport(f"Position {position:,}: the event does not match the filter, and still has a payload.")
+        self._only_matches &= is_match
         return position - 1, leaf_hash(entry.envelope)
 
-    def _check_place(self, event: Event) -> None:
-        """Refuse an event of another log, or out of order. Take the first one as the boundary, if it is one."""
-        position = event.position
-        if event.tenant_id != self._tenant:
+    def _check_place(self, position: int, event: Event | None) -> None:
+        """Refuse an event of another log, or out of order. Take the first one without a gap after it as the boundary,
+        if it is one. Of an entry with a leaf alone, there is no event."""
+        if event is not None and event.tenant_id != self._tenant:
             raise BadExport(f"Position {position:,}: the event is of another tenant than the export.")
         if not self._last < position <= self._as_of:
             raise BadExport(f"Position {position:,}: the positions do not ascend from 1 to {self._as_of:,}.")
-        if self._complete and self._complete_from is None:
+        if self._complete and (self._complete_from is None or position != self._last + 1):
+            if self._complete_from is not None and not self._may_begin_at(position):
+                raise BadExport(f"Position {self._last + 1:,} is missing.")
             since = self._query.since
-            is_boundary = since is not None and event.recorded_at + FUTURE_MAX_US < since
+            is_boundary = since is not None and event is not None and event.recorded_at + FUTURE_MAX_US < since
             self._boundary = position if is_boundary else None
             self._complete_from = position + 1 if is_boundary else position
-        elif self._complete and position != self._last + 1:
-            raise BadExport(f"Position {self._last + 1:,} is missing.")
         self._last = position
+
+    def _may_begin_at(self, position: int) -> bool:
+        """Whether there may be a gap before a position. Before it there are only events that match."""
+        return self._only_matches and (self._claimed_from is None or position <= self._claimed_from)
 
     def _check_payload(self, position: int, salt: bytes | None, payload: bytes | None, payload_hash: bytes) -> None:
         if salt is None or payload is None:
@@ -149,7 +174,14 @@ def check_entries(
     except ValueError as error:
         raise BadExport(f"The manifest is not sound. {error}") from None
     complete = manifest.complete_from is not None
-    reader = EntryReader(manifest.tenant_id, query, checkpoint.size, complete=complete, on_match=on_match)
+    reader = EntryReader(
+        manifest.tenant_id,
+        query,
+        checkpoint.size,
+        complete=complete,
+        complete_from=manifest.complete_from,
+        on_match=on_match,
+    )
     leaves = reader.leaves(lines)
     root, problem = b"", ""
     try:

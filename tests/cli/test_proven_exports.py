@@ -254,6 +254,29 @@ def test_what_was_removed_is_not_claimed(served: Served, tmp_path: Path) -> None
     assert "Earlier events were no longer kept" in exports.verify(exports.complete).out
 
 
+def test_what_holds_kept_and_whose_actor_was_replaced_is_exported(served: Served, tmp_path: Path) -> None:
+    """Events before the first that is kept are proven as any other, and of an event whose actor has another id by now,
+    there is the leaf. Both are said."""
+    with served.client(READ, WRITE, tenant="erased") as client:
+        fill(client, 12)
+    assert served.wait(served.store.removals.purge("erased", Purge(1, 8, [2, 6]), [])) == 5
+    assert served.wait(served.store.removals.erase_actor("erased", ("agent", "=actor 10"), "erased-1", 5, [])) == 1
+    user = Cli(tmp_path / "home").given(url=served.url, api_key=served.key(READ, tenant="erased"))
+    exports = Exports(user, tmp_path)
+    made = manifest_of(exports.complete)
+    assert (made.complete_from, made.first_position, made.last_position) == (8, 6, 6)
+    assert (made.events, made.leaf_only, made.entries, made.as_of) == (1, 1, 7, 13)
+    said = exports.verify(exports.complete).out
+    assert "1 event may match too" in said and "but for those in the export" in said
+    path = exports.make("all", "--format", "csv")
+    assert [msgspec.json.decode(line)["position"] for line in entries_of(path)] == [2, 6, *range(8, 14)]
+    assert exports.verify(path).code == 0
+    path = exports.make("failures", "--outcome", "failure")
+    assert [msgspec.json.decode(line)["envelope"] is None for line in entries_of(path)] == [False, True]
+    rewrite(path, lambda lines: lines.pop(1), leaf_only=0, entries=1)
+    assert exports.verify(path).code == 5
+
+
 def erase(served: Served, tenant: str, position: int) -> None:
     """Erase a payload as a store does: its hash stays."""
     where = "key & 1099511627775 = ? AND key >> 40 = (SELECT tenant_no FROM tenant WHERE tenant = ?)"

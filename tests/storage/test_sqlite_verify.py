@@ -91,6 +91,10 @@ UPDATE tenant SET resources = 99 WHERE tenant_no = 1
         ("UPDATE flow SET events = events + 1", None),
         ("UPDATE flow SET last_at = last_at + 1", None),
         ("UPDATE resource SET events = events + 1", None),
+        ("UPDATE resource SET resource_type = 'other'", None),
+        ("UPDATE resource SET tenant_no = 77 WHERE tenant_no = 1", None),
+        ("UPDATE actor SET actor_type = 'other'", None),
+        ("UPDATE actor SET tenant_no = 77 WHERE tenant_no = 1", None),
         (_TWICE, None),
         *(
             (f"{change} WHERE tenant_no = 1 AND level = {level}", None)

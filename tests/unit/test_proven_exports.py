@@ -18,7 +18,7 @@ from whence.integrity import envelope_v1, hash_payload, parse_envelope
 from whence.merkle import leaf_hash, node_hash
 from whence.merkle_proofs import LeafRange, root_over_parts, uncovered_ranges
 from whence.proven_exports import BadExport, EntryReader, check_entries
-from whence.wire.entries import Entry, decode_entry, encode_entry
+from whence.wire.entries import Entry, LeafEntry, decode_entry, encode_entry
 from whence.wire.event import FUTURE_MAX_US
 from whence.wire.export_manifests import (
     FORMAT,
@@ -149,6 +149,44 @@ def test_the_boundary_was_recorded_five_minutes_before() -> None:
     moved = msgspec.structs.replace(late[2], boundary=2)
     with pytest.raises(BadExport, match="boundary"):
         check(late[0], late[1], moved)
+
+
+def test_an_event_of_which_only_the_leaf_is_left() -> None:
+    """Nothing is known of it, so it is counted apart; the others are proven as before."""
+    lines, hashes, whole = export_of("outcome=failure", complete_from=1)
+    lines[2] = encode_entry(LeafEntry(3, LEAVES[2]))
+    manifest = msgspec.structs.replace(whole, events=2, leaf_only=1)
+    found: list[Event] = []
+    check_entries(manifest, CHECKPOINT, lines, hashes, found.append)
+    assert [each.position for each in found] == [1, 5]
+    assert decode_entry(lines[2]) == LeafEntry(3, LEAVES[2])
+    with pytest.raises(BadExport, match="leafOnly"):
+        check(lines, hashes, msgspec.structs.replace(manifest, leaf_only=0))
+    with pytest.raises(BadExport, match="root"):
+        check([*lines[:2], encode_entry(LeafEntry(3, LEAVES[3])), *lines[3:]], hashes, manifest)
+    with pytest.raises(BadExport, match="Line 3"):
+        check([*lines[:2], lines[2].replace(b'"leaf":"', b'"leaf":"AAAA'), *lines[3:]], hashes, manifest)
+
+
+def anywhere(_self: EntryReader, _position: int) -> bool:
+    """Mutant: a complete export may have any gap."""
+    return True
+
+
+@catches(replaced(EntryReader, "_may_begin_at", anywhere, "gaps_are_overlooked"))
+def test_held_events_come_before_a_complete_export() -> None:
+    """Those that match; after them, it has no gap. Without the manifest, that is where the last gap ends."""
+    lines = [line(EVENTS[0]), *(line(each, shown=each.position % 2 == 1) for each in EVENTS[3:])]
+    query = query_of(filter_body("outcome=failure"))
+    for claimed in (None, 4):
+        reader = EntryReader("acme", query, SIZE, complete=True, complete_from=claimed)
+        assert [index for index, _ in reader.leaves(lines)] == [0, 3, 4, 5]
+        found = reader.found()
+        assert (found.complete_from, found.first_position, found.events, found.boundary) == (4, 1, 2, None)
+    for bad, claimed in ((lines, 2), ([line(EVENTS[1], shown=False), *lines[1:]], None)):
+        reader = EntryReader("acme", query, SIZE, complete=True, complete_from=claimed)
+        with pytest.raises(BadExport, match="is missing"):
+            list(reader.leaves(bad))
 
 
 def unsound(lines: list[bytes], change: str) -> list[bytes]:

@@ -4,6 +4,7 @@ Entries go by position, so that a reader can hash them into the tree as they com
 so a narrowed credential is refused.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from litestar.handlers import HTTPRouteHandler
@@ -15,13 +16,14 @@ from whence.api.part_streams import Part, PartStream
 from whence.api.request import Request
 from whence.api.seals import latest_size, tenant_of
 from whence.errors import NotSealedYet, PositionGone, Unsound
+from whence.legal_holds import positions_matching
 from whence.matching import matches
 from whence.permissions import READ
 from whence.storage.base import HashedEvent, Store
 from whence.storage.feed import EVENT_BYTES
 from whence.storage.replication import evidence_from
 from whence.wire.bodies import PositionGoneBody
-from whence.wire.entries import EntriesRequest, Entry, encode_entry, parse_entries
+from whence.wire.entries import EntriesRequest, Entry, LeafEntry, encode_entry, parse_entries
 from whence.wire.event import FUTURE_MAX_US
 from whence.wire.exports import MEDIA
 from whence.wire.parameters import PARAMETERS
@@ -31,10 +33,14 @@ __all__ = ["ROUTES"]
 _PART = 500
 """Positions that are read at once, at most."""
 
+_HELD_PART = 20
+"""Single events before the first position that is kept, each of which is read on its own."""
+
 _BODY = {
     "type": "string",
     "description": "One entry a line: envelope, payload, position and salt. Payload and salt are null when the payload "
-    "was erased, and for an event that does not match. A response that does not come to its end is cut off.",
+    "was erased, and for an event that does not match. Where the id of the actor was replaced, all three are null and "
+    "there is the leaf instead. A response that does not come to its end is cut off.",
 }
 
 
@@ -51,7 +57,7 @@ _BODY = {
                 "What the leaves of the matching events are made of, by position, however many there are. With "
                 "complete=true the entries have no gap from the first one to as_of. With a time in from, the first one "
                 "was recorded more than five minutes before it, so that no earlier event can match; without, it is the "
-                "first one that is kept."
+                "first one that is kept. Events that a hold kept before that come first, if they match."
             ),
             parameters=PARAMETERS["entries"],
             responses={
@@ -90,11 +96,20 @@ class _Reader:
 
     def __init__(self, store: Store, tenant: str, asked: EntriesRequest, as_of: int) -> None:
         self._store, self._tenant, self._asked, self._as_of = store, tenant, asked, as_of
+        self._begins_after = 0
+        self._held: list[int] = []
 
     async def read(self, after: int | None) -> Part[_Found, int]:
-        """The part after a position; the first one begins where no earlier event can match."""
+        """The part after a position; the first one has what holds kept before the log, or begins where no earlier event
+        can match."""
         if after is None:
-            after = await self._begin()
+            self._begins_after = await self._begin()
+            before = min((await self._store.head(self._tenant)).retained_from - 1, self._as_of)
+            self._held = await positions_matching(self._store, self._tenant, self._asked.query, before)
+            after = 0
+        if held := self._held[bisect_right(self._held, after) :][:_HELD_PART]:
+            return await self._read_held(held)
+        after = max(after, self._begins_after)
         limit = min(_PART, self._as_of - after)
         events = await self._store.read_log(self._tenant, after, limit) if limit > 0 else []
         if limit > 0 and [each.event.position for each in events] != list(range(after + 1, after + 1 + len(events))):
@@ -107,6 +122,16 @@ class _Reader:
         size = sum(EVENT_BYTES + len(each.event.payload or b"") * is_match for each, is_match in kept)
         read_to = after + len(events)
         return Part(kept, size, read_to if read_to < self._as_of else None)
+
+    async def _read_held(self, positions: Sequence[int]) -> Part[_Found, int]:
+        """The matching events that are still there at these positions, before the first one that is kept."""
+        found: list[_Found] = []
+        for position in positions:
+            events = await self._store.read_log(self._tenant, position - 1, 1)
+            found += [(each, True) for each in events if each.event.position == position]
+        size = sum(EVENT_BYTES + len(each.event.payload or b"") for each, _ in found)
+        has_more = positions[-1] < self._held[-1] or self._begins_after < self._as_of
+        return Part(found, size, positions[-1] if has_more else None)
 
     async def _begin(self) -> int:
         """The position before the first one. No event is recorded more than five minutes before it occurs."""
@@ -127,6 +152,9 @@ class _Reader:
 
 def _encoded(found: Sequence[_Found]) -> Iterator[bytes]:
     for hashed, is_match in found:
+        if hashed.by_leaf_only:
+            yield encode_entry(LeafEntry(hashed.event.position, hashed.leaf))
+            continue
         evidence = evidence_from(hashed)
         salt, payload = (evidence.salt, evidence.payload) if is_match else (None, None)
         yield encode_entry(Entry(evidence.position, evidence.envelope, salt, payload))

@@ -232,6 +232,11 @@ def _claims(manifest: ExportManifestBody) -> list[str]:
     ]
     if manifest.erased:
         claims.append(f"The payload of {manifest.erased:,} of them was erased, so only the hash of it is proven.")
+    if manifest.leaf_only:
+        claims.append(
+            f"{counted(manifest.leaf_only, 'event')} may match too: the id of the actor was replaced, so there is only "
+            "the leaf, which shows nothing of them."
+        )
     if manifest.complete_from is None:
         claims.append("Whether other events match is not proven: for that, export with --complete.")
         return claims
@@ -239,6 +244,8 @@ def _claims(manifest: ExportManifestBody) -> list[str]:
     claims.append(f"No other event matches, of those at the positions {first:,} to {manifest.as_of:,}.")
     if manifest.boundary is not None:
         claims.append("Nor does an earlier one, since no event is recorded more than five minutes before it occurs.")
+    elif manifest.first_position is not None and manifest.first_position < first:
+        claims.append("Earlier events were no longer kept, but for those in the export. Nothing else is claimed.")
     elif first > 1:
         claims.append("Earlier events were no longer kept, and nothing is claimed about them.")
     return claims

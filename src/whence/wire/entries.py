@@ -7,11 +7,20 @@ import msgspec
 from msgspec import Raw
 
 from whence.events import Query, Vocabulary
+from whence.merkle import HASH_SIZE
 from whence.wire.bodies import WireBody
 from whence.wire.parameters import INT_MAX
 from whence.wire.query import QueryReader
 
-__all__ = ["COMPLETE_WITHOUT_PAYLOADS", "EntriesRequest", "Entry", "decode_entry", "encode_entry", "parse_entries"]
+__all__ = [
+    "COMPLETE_WITHOUT_PAYLOADS",
+    "EntriesRequest",
+    "Entry",
+    "LeafEntry",
+    "decode_entry",
+    "encode_entry",
+    "parse_entries",
+]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -24,6 +33,13 @@ class Entry(msgspec.Struct, frozen=True):
     payload: bytes | None
 
 
+class LeafEntry(msgspec.Struct, frozen=True):
+    """The leaf at a position, in place of what it was made of: the id of the event's actor was replaced."""
+
+    position: int
+    leaf: bytes
+
+
 class EntriesRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries are asked for: of the events that match, with positions up to `as_of`, which is None for all that
     are sealed. With `complete` those of all other events too, without their payloads."""
@@ -33,8 +49,9 @@ class EntriesRequest(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class _EntryBody(WireBody, frozen=True):
+class _EntryBody(WireBody, frozen=True, kw_only=True):
     envelope: Raw
+    leaf: str | None = None
     payload: Raw  # null where there is none
     position: int
     salt: str | None
@@ -50,22 +67,31 @@ _NULL = b"null"
 _decode = msgspec.json.Decoder(_EntryBody).decode
 
 
-def encode_entry(entry: Entry) -> bytes:
+def encode_entry(entry: Entry | LeafEntry) -> bytes:
     """The entry as a line of JSON. Envelope and payload keep the bytes that are hashed."""
+    if isinstance(entry, LeafEntry):
+        line = b'{"envelope":null,"leaf":"%b","payload":null,"position":%d,"salt":null}\n'
+        return line % (b64encode(entry.leaf), entry.position)
     salt = _NULL if entry.salt is None else b'"%b"' % b64encode(entry.salt)
     payload = _NULL if entry.payload is None else entry.payload
     return b'{"envelope":%b,"payload":%b,"position":%d,"salt":%b}\n' % (entry.envelope, payload, entry.position, salt)
 
 
-def decode_entry(line: bytes) -> Entry:
+def decode_entry(line: bytes) -> Entry | LeafEntry:
     """The entry of a line. Raises ValueError for a line that `encode_entry` does not make."""
     body = _decode(line)
     try:
-        salt = None if body.salt is None else b64decode(body.salt, validate=True)
+        salt, leaf = (None if text is None else b64decode(text, validate=True) for text in (body.salt, body.leaf))
     except binascii.Error:
-        raise ValueError("The salt is not in base64.") from None
+        raise ValueError("The salt or the leaf is not in base64.") from None
     payload = bytes(body.payload)
-    entry = Entry(body.position, bytes(body.envelope), salt, None if payload == _NULL else payload)
+    entry: Entry | LeafEntry
+    if leaf is None:
+        entry = Entry(body.position, bytes(body.envelope), salt, None if payload == _NULL else payload)
+    elif len(leaf) == HASH_SIZE:
+        entry = LeafEntry(body.position, leaf)
+    else:
+        raise ValueError("The leaf is no hash.")
     if encode_entry(entry) != line:
         raise ValueError("The line is not in the form of an entry.")
     return entry

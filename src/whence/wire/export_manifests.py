@@ -52,9 +52,10 @@ class ExportManifestBody(WireBody, frozen=True, kw_only=True):
     """An export with proof.
 
     `as_of` is the size of the checkpoint. `events` counts those that match, `erased` those of them whose payload was
-    erased, and the positions are of the first and the last. `entries` counts the lines of entries.ndjson. With
-    `complete_from`, every event from this position to `as_of` is among them, whether it matches or not. `boundary` is
-    the position before, if the event there shows that no earlier one can match.
+    erased, and the positions are of the first and the last. `entries` counts the lines of entries.ndjson. `leaf_only`
+    counts those of events whose actor has another id by now: nothing shows whether they match, and no other count has
+    them. With `complete_from`, every event from this position to `as_of` is among the entries, whether it matches or
+    not. `boundary` is the position before, if the event there shows that no earlier one can match.
     """
 
     as_of: int
@@ -68,6 +69,7 @@ class ExportManifestBody(WireBody, frozen=True, kw_only=True):
     first_position: int | None
     format: str
     last_position: int | None
+    leaf_only: int
     origin: str
     tenant_id: str
 

@@ -1435,7 +1435,13 @@ SELECT 1 FROM (
 SELECT 1 FROM (
   SELECT r.resource, r.events FROM resource r WHERE r.tenant_no = $1
   EXCEPT
-  SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong LIMIT 1
+  SELECT e.resource, count(*) FROM event e WHERE e.tenant_no = $1 GROUP BY e.resource) wrong
+ UNION ALL  -- an event says the type by its kind, and is found by that of its resource
+SELECT 1 FROM event e
+  JOIN kind k ON k.tenant_no = $1 AND k.kind = e.kind
+  JOIN resource r ON r.tenant_no = $1 AND r.resource = e.resource
+ WHERE e.tenant_no = $1 AND r.resource_type <> k.resource_type
+ LIMIT 1
 
 -- name: wrong_names
 -- The head holds the highest number that was given. If it were lower, the next number would be used twice. Names that no
@@ -1451,6 +1457,12 @@ SELECT 1 FROM head h
         OR h.kinds < found.kinds OR h.actors < found.actors OR h.flows < found.flows OR h.resources < found.resources
         OR (h.retained_from = 1 AND (h.kinds, h.actors, h.flows, h.resources)
                                     <> (found.kinds, found.actors, found.flows, found.resources)))
+ UNION ALL  -- an event says the type by its kind, and is found by that of its actor
+SELECT 1 FROM rollup_actor u
+  JOIN kind k ON k.tenant_no = $1 AND k.kind = u.kind
+  JOIN actor a ON a.tenant_no = $1 AND a.actor = u.actor
+ WHERE u.tenant_no = $1 AND u.level = 0 AND a.actor_type <> k.actor_type
+ LIMIT 1
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = $1 AND level = $2

@@ -1006,6 +1006,11 @@ SELECT 1 FROM (
   SELECT e.tenant_no << 40 | e.resource, count(*) FROM event e WHERE e.tenant_no = ?1 GROUP BY e.resource)
  UNION ALL
 SELECT 1 FROM resource WHERE tenant_no = ?1 GROUP BY resource_id, resource_type HAVING count(*) > 1
+ UNION ALL  -- an event says the type by its kind, and is found by that of its resource
+SELECT 1 FROM event e
+ CROSS JOIN kind k ON k.tenant_no = e.tenant_no AND k.kind = e.kind
+ CROSS JOIN resource r ON r.key = e.tenant_no << 40 | e.resource
+ WHERE e.tenant_no = ?1 AND (r.tenant_no, r.resource_type) <> (e.tenant_no, k.resource_type)
  LIMIT 1
 
 -- name: wrong_names
@@ -1021,6 +1026,12 @@ SELECT 1 FROM tenant t
                            WHERE key > ?1 << 40 AND key < (?1 + 1) << 40)
         OR t.kinds - t.kinds_removed <> (SELECT count(*) FROM kind WHERE tenant_no = ?1)
         OR t.flows - t.flows_removed <> (SELECT count(*) FROM flow WHERE tenant_no = ?1))
+ UNION ALL  -- an event says the type by its kind, and is found by that of its actor
+SELECT 1 FROM rollup_actor u
+ CROSS JOIN kind k ON k.tenant_no = u.tenant_no AND k.kind = u.kind
+ CROSS JOIN actor a ON a.key = u.tenant_no << 40 | u.actor
+ WHERE u.tenant_no = ?1 AND u.level = 0 AND (a.tenant_no, a.actor_type) <> (u.tenant_no, k.actor_type)
+ LIMIT 1
 
 -- name: all_rollup_actor
 SELECT bucket, actor, kind, events FROM rollup_actor WHERE tenant_no = ? AND level = ?
