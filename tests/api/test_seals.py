@@ -190,6 +190,11 @@ async def test_the_newest_with_a_quorum_is_served_when_asked_for(sealed: Served,
     proof = client.get(f"{EVENTS}/{ids_of(client)[0]}/proof?cosigned=true").text
     assert verify_proof(parse_proof(proof), leaves_of(sealed)[0], keys_of(client)).checkpoint.size == 1
     assert code_of(client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?cosigned=true")) == "not_sealed_yet"
+    of_epoch = client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?epoch=1").text
+    assert verify_proof(parse_proof(of_epoch), leaves_of(sealed)[1], keys_of(client)).checkpoint.size == SIZE
+    assert code_of(client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?epoch=2")) == "not_sealed_yet"
+    refused = client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?epoch=1&cosigned=true")
+    assert problems(refused) == [(["query", "epoch"], "epoch_with_cosigned")]
     keep(msgspec.structs.replace(latest, epoch=7))
     assert code_of(client.get(f"{LOG}/checkpoint?cosigned=true")) == "not_sealed_yet"
     sealed.wait(sealed.store.followers.delete_place("acme", "witnesses"))

@@ -2516,6 +2516,7 @@ export interface operations {
         parameters: {
             query?: {
                 cosigned?: boolean;
+                epoch?: number | null;
             };
             header?: {
                 authorization?: string | null;

@@ -40,6 +40,7 @@ from whence.wire.seals import (
     parse_checkpoints,
     parse_consistency,
     parse_cosigned,
+    parse_proof_request,
 )
 from whence.wire.times import format_time
 from whence.witnesses import cosigned_checkpoint
@@ -61,7 +62,7 @@ _TILE = ResponseSpec("The hashes of the tile, joined", {"type": "string", "forma
 async def latest_checkpoint(request: Request) -> JsonResponse:
     """The newest signed checkpoint of the tenant's log. It has the cosignatures of witnesses once a quorum of them has
     cosigned it."""
-    cosigned = parse_cosigned("checkpoint", request.scope["query_string"])
+    cosigned = parse_cosigned(request.scope["query_string"])
     found = await _checkpoint(request, tenant_of(request), cosigned=cosigned)
     return JsonResponse(found.note.encode(), media=_TEXT)
 
@@ -140,12 +141,17 @@ async def prove_consistency(request: Request) -> JsonResponse:
 async def prove_event(request: Request) -> JsonResponse:
     """The proof that an event is in the log of the newest checkpoint. `extra` holds what its leaf is made of: a JSON
     object with the envelope, the salt and the payload in base64."""
-    cosigned = parse_cosigned("proof", request.scope["query_string"])
+    asked = parse_proof_request(request.scope["query_string"])
     event_id, tenant, seals = event_id_of(request), tenant_of(request), _seals(request)
     evidence = await seals.get_evidence(tenant, event_id)
     if evidence is None:
         raise NotFound("There is no event with this id.")
-    found = await _checkpoint(request, tenant, cosigned=cosigned)
+    if asked.epoch is None:
+        found = await _checkpoint(request, tenant, cosigned=asked.cosigned)
+    elif (of_epoch := await seals.last_checkpoint(tenant, asked.epoch)) is not None:
+        found = of_epoch
+    else:
+        raise NotSealedYet("The log has no checkpoint of this epoch.")
     if evidence.position > found.size:
         raise NotSealedYet("The event is newer than the newest checkpoint. Ask again in a second.")
     index = evidence.position - 1
