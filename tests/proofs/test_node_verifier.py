@@ -138,7 +138,10 @@ BROKEN = {
     "takes leading zeros": ("verify.mjs", "/^(0|[1-9][0-9]{0,18})$/", "/^[0-9]{1,19}$/"),
     "forgets the time of a cosignature": ("verify.mjs", "time ${seconds}", "time 0"),
     "exits with 0 whatever it finds": ("whence-verify.mjs", "process.exitCode = main(", "main("),
-    "misses a witness that was asked for": ("whence-verify.mjs", "if (missing) throw", "if (false) throw"),
+    "misses a witness that was asked for": ("verify.mjs", "if (missing) throw", "if (false) throw"),
+    "follows a key that somebody else may have": ("verify.mjs", "envelope.eventType !== KEY_ROTATED || ", ""),
+    "follows another log's announcement": ("verify.mjs", "if (origin !== checkpoint.origin) throw", "if (false) throw"),
+    "follows to any key": ("verify.mjs", "if (next.type !== ED25519 || ", "if ("),
 }
 """What is wrong, and how it is made: the file, what stands there, and what is put in its place."""
 

@@ -27,7 +27,7 @@ from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.storage.replication import evidence_from
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest, SealedCheckpoint, Seals, hashes_of
-from whence.tiles import TILE_WIDTH, Tile, parse_tile_path
+from whence.tiles import TILE_WIDTH, Tile, entry_bundle, parse_tile_path
 from whence.wire.epochs import EpochBody, parse_epoch_reason
 from whence.wire.query import refuse_parameters
 from whence.wire.seals import (
@@ -240,7 +240,7 @@ async def _bundle(store: Store, tenant: str, tile: Tile) -> bytes:
         if not part or part[0].event.position != after + 1:
             raise NotFound("The events of this bundle are not all kept.")
         envelopes += [evidence_from(hashed).envelope for hashed in part]
-    return b"".join(len(each).to_bytes(2) + each for each in envelopes)
+    return entry_bundle(envelopes)
 
 
 def _seals(request: Request) -> Seals:
