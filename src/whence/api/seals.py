@@ -72,11 +72,12 @@ async def list_checkpoints(request: Request) -> JsonResponse:
     """The checkpoints that are kept, the newest first: the latest one, and the first of each hour."""
     asked, tenant, seals = parse_checkpoints(request.scope["query_string"]), tenant_of(request), _seals(request)
     names = {each.epoch: each.name for each in await seals.list_origins(tenant)}
+    kept = await _kept(request, tenant)
     found = await seals.list_checkpoints(tenant, asked.before, asked.limit)
     bodies = [
         CheckpointBody(
             epoch=each.epoch,
-            note=each.note,
+            note=_with_cosignatures(each, kept).note,
             origin=names[each.epoch],
             root=encode_base64(each.root),
             signed_at=format_time(each.signed_at),
@@ -250,17 +251,26 @@ def _seals(request: Request) -> Seals:
 async def _checkpoint(request: Request, tenant: str, *, cosigned: bool) -> SealedCheckpoint:
     """The newest checkpoint with the cosignatures that it has, or the newest with those of a quorum. Raises
     NotSealedYet."""
-    context = context_of(request)
-    latest = await _latest(context.store.seals, tenant)
-    if not cosigned and context.settings.witness_policy is None:
-        return latest
-    kept = await cosigned_checkpoint(context.store, tenant)
-    is_of_this_epoch = kept is not None and kept.epoch == latest.epoch
-    if kept is not None and is_of_this_epoch and (cosigned or (kept.size, kept.root) == (latest.size, latest.root)):
-        return kept
-    if cosigned:
+    store = context_of(request).store
+    latest = await _latest(store.seals, tenant)
+    if not cosigned:
+        return _with_cosignatures(latest, await _kept(request, tenant))
+    kept = await cosigned_checkpoint(store, tenant)
+    if kept is None or kept.epoch != latest.epoch:
         raise NotSealedYet("No checkpoint of this log has the cosignatures of a quorum yet.")
-    return latest
+    return kept
+
+
+async def _kept(request: Request, tenant: str) -> SealedCheckpoint | None:
+    """The newest checkpoint with a quorum; None also for a server that asks no witnesses."""
+    context = context_of(request)
+    return None if context.settings.witness_policy is None else await cosigned_checkpoint(context.store, tenant)
+
+
+def _with_cosignatures(found: SealedCheckpoint, kept: SealedCheckpoint | None) -> SealedCheckpoint:
+    """A checkpoint, with cosignatures if it is the one that was kept with them."""
+    is_kept = kept is not None and (kept.epoch, kept.size, kept.root) == (found.epoch, found.size, found.root)
+    return kept if kept is not None and is_kept else found
 
 
 async def _latest(seals: Seals, tenant: str) -> SealedCheckpoint:
