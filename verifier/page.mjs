@@ -1,13 +1,15 @@
 // The page: files and a key in, a verdict in words out. What comes from a file is only ever shown as text.
 
 import { verifyExport } from "./exports.mjs";
-import { NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
+import { demandCosigned, followedKeys, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
 /** How much of a file is read at a time. The page can be used meanwhile. */
 const PART_BYTES = 1024 * 1024;
 const form = /** @type {HTMLFormElement} */ (document.getElementById("form"));
 const result = /** @type {HTMLElement} */ (document.getElementById("result"));
 const keyField = /** @type {HTMLTextAreaElement} */ (document.getElementById("key"));
+const witnessField = /** @type {HTMLTextAreaElement} */ (document.getElementById("witnesses"));
+const rotationFiles = /** @type {HTMLInputElement} */ (document.getElementById("rotations"));
 const [proofFile, olderFile, newerFile, consistencyFile, exportFiles] = ["proof", "older", "newer", "consistency", "export"].map(
   (id) => /** @type {HTMLInputElement} */ (document.getElementById(id)),
 );
@@ -80,7 +82,7 @@ async function check() {
 async function verdict() {
   try {
     const key = givenKey();
-    if (kind() === "event") return shownEvent(verifyProof(await read(proofFile), key));
+    if (kind() === "event") return shownEvent(await provenEvent(key));
     if (kind() === "export") return await shownExport(key);
     const proof = consistencyFile.files?.length ? await read(consistencyFile) : null;
     return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, key));
@@ -90,6 +92,27 @@ async function verdict() {
     }
     const sentence = error instanceof NotChecked ? error.message : "Something went wrong in this page. Load it again.";
     return shown("Not checked", false, sentence, []);
+  }
+}
+
+/** The event of the chosen proof, by the key or by one that followed it, and by the witnesses that are given.
+ * @param {import("./verify.mjs").Key} key */
+async function provenEvent(key) {
+  const witnesses = witnessField.value.split("\n").filter((line) => line.trim()).map(witnessKey);
+  const data = await read(proofFile);
+  const rotations = await Promise.all(Array.from(rotationFiles.files ?? [], contentOf));
+  const keys = followedKeys(key, rotations);
+  const proven = verifyProof(data, keys.length > 1 ? keyOfProof(data, keys) : key, witnesses);
+  demandCosigned(proven.checkpoint, witnesses);
+  return proven;
+}
+
+/** @param {string} line */
+function witnessKey(line) {
+  try {
+    return parseKey(line);
+  } catch (error) {
+    throw new NotChecked(`A line is not the key of a witness. ${error instanceof Error ? error.message : ""}`);
   }
 }
 
@@ -106,6 +129,11 @@ function givenKey() {
 async function read(input) {
   const file = input.files?.[0];
   if (!file) throw new NotChecked(`Choose a file: ${String(input.labels?.[0]?.textContent).toLowerCase()}.`);
+  return contentOf(file);
+}
+
+/** @param {File} file */
+async function contentOf(file) {
   if (file.size > PROOF_BYTES_MAX) throw new NotProven("The file is longer than 1 MiB, so it is no proof.");
   try {
     return new Uint8Array(await file.arrayBuffer());

@@ -20,6 +20,7 @@ const KEY_ID_BYTES = 4;
 const TIME_BYTES = 8;
 const CONTROL = /[\x00-\x09\x0b-\x1f]/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
+const KEY_ROTATED = "whence.log_key_rotated";
 const HASH_HEX = /^[0-9a-f]{64}$/;
 
 /** The keys of an envelope, in the order in which they are written. */
@@ -54,8 +55,9 @@ export class NotProven extends Error {
 /** A public key with the name that it signs under.
  * @typedef {{name: string, id: string, type: number, publicKey: Uint8Array}} Key */
 
-/** A checkpoint that the log's key signed.
- * @typedef {{origin: string, size: bigint, root: Uint8Array, witnesses: string[], steps: string[]}} Checkpoint */
+/** A checkpoint that the log's key signed. `cosigners` are those of the given witnesses that cosigned it, and `witnesses`
+ * their names.
+ * @typedef {{origin: string, size: bigint, root: Uint8Array, witnesses: string[], cosigners: Key[], steps: string[]}} Checkpoint */
 
 /** The fields of an envelope, by the names in docs/proof.md.
  * @typedef {Record<string, string | number | null>} Envelope */
@@ -103,6 +105,43 @@ export function verifyProof(data, key, witnesses = []) {
   });
 }
 
+/** The log's key, and those that followed it: each by the proof of the event in which the former key announced the next.
+ * Only a rotation is followed. Throws NotProven for anything else.
+ * @param {Key} key @param {Uint8Array[]} rotations in their order @returns {Key[]} */
+export function followedKeys(key, rotations) {
+  const keys = [key];
+  for (const data of rotations) keys.push(announcedKey(data, keyOfProof(data, keys)));
+  return keys;
+}
+
+/** The key of the origin that a proof is about; the first one if none of them is.
+ * @param {Uint8Array} data the file @param {Key[]} keys @returns {Key} */
+export function keyOfProof(data, keys) {
+  const { origin } = parseCheckpoint(parseNote(parseProof(data).note).text);
+  return keys.find(({ name }) => name === origin) ?? keys[0];
+}
+
+/** The key that a proven event announces.
+ * @param {Uint8Array} data @param {Key} key @returns {Key} */
+function announcedKey(data, key) {
+  const { checkpoint, envelope, payload } = verifyProof(data, key);
+  if (envelope.eventType !== KEY_ROTATED || envelope.resourceType !== "event_log") throw new NotProven("The event does not announce the rotation of a key.");
+  if (payload === null) throw new NotProven("The proof of a rotation has the payload of its event.");
+  const { newKey, newOrigin, origin } = fieldsOf(payload, "The payload");
+  if (typeof newKey !== "string" || newKey !== newKey.trim()) throw new NotProven("The event does not name the next key.");
+  const next = parseKey(newKey);
+  if (origin !== checkpoint.origin) throw new NotProven("The event is about another key than the one that signed it.");
+  if (next.type !== ED25519 || next.name !== newOrigin || next.name === origin) throw new NotProven("The next key is not that of the next origin.");
+  return next;
+}
+
+/** Throws NotProven unless each of these witnesses has cosigned the checkpoint.
+ * @param {Checkpoint} checkpoint @param {Key[]} witnesses */
+export function demandCosigned(checkpoint, witnesses) {
+  const missing = witnesses.find((witness) => !checkpoint.cosigners.includes(witness));
+  if (missing) throw new NotProven(`The checkpoint is not cosigned by ${missing.name}.`);
+}
+
 /** Verifies that a later checkpoint extends an earlier one. Throws NotProven if that is not proven.
  * @param {Uint8Array} oldNote @param {Uint8Array} newNote
  * @param {Uint8Array | null} proof the answer of `GET /api/v1/log/consistency`; null if both have one size
@@ -133,10 +172,11 @@ export function verifyCheckpoint(data, key, witnesses = []) {
   const checkpoint = parseCheckpoint(text);
   if (key.name !== checkpoint.origin) throw new NotProven("The checkpoint is of another log: the key is not that of its origin.");
   if (!signers.includes(key)) throw new NotProven("The key has not signed the checkpoint.");
-  const cosigners = witnesses.filter((witness) => signers.includes(witness)).map((witness) => witness.name);
+  const cosigners = witnesses.filter((witness) => signers.includes(witness));
+  const names = cosigners.map(({ name }) => name);
   const steps = [`The checkpoint is signed by the key ${key.id} of ${key.name}.`];
-  if (cosigners.length) steps.push(`It is cosigned by ${cosigners.join(", ")}.`);
-  return { ...checkpoint, witnesses: cosigners, steps };
+  if (names.length) steps.push(`It is cosigned by ${names.join(", ")}.`);
+  return { ...checkpoint, witnesses: names, cosigners, steps };
 }
 
 /** The text of a note, and those of the keys that signed it. Lines of other keys mean nothing. Throws NotProven if a line

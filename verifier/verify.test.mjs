@@ -10,7 +10,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { verifyEd25519 } from "./ed25519.mjs";
 import { sha256, sha512 } from "./sha2.mjs";
-import { isConsistent, isIncluded, NotProven, parseKey, verifyCheckpoint, verifyConsistency, verifyNote, verifyProof } from "./verify.mjs";
+import { demandCosigned, followedKeys, isConsistent, isIncluded, NotProven, parseKey, verifyCheckpoint, verifyConsistency, verifyNote, verifyProof } from "./verify.mjs";
 
 const FOLDER = fileURLToPath(new URL(".", import.meta.url));
 const read = (name) => JSON.parse(readFileSync(join(FOLDER, "vectors", name), "utf8"));
@@ -126,6 +126,24 @@ test("cosignatures of known witnesses are verified, and others mean nothing", ()
   assert.throws(() => parseKey(witness), /does not check/);
 });
 
+test("a key is followed by the announcement of a rotation alone", () => {
+  const { key, rotations } = read("rotations.json");
+  const known = parseKey(key);
+  for (const { name, proof, next } of rotations) {
+    if (next === null) assert.ok(!holds(() => followedKeys(known, [bytes(proof)])), name);
+    else assert.deepEqual(followedKeys(known, [bytes(proof)]), [known, parseKey(next)], name);
+  }
+});
+
+test("each of the witnesses that are given has to have cosigned", () => {
+  const { key, notes } = read("notes.json");
+  const [{ note, witness }] = notes;
+  const [one, stranger] = [parseKey(witness), { ...parseKey(witness), id: "00000000" }];
+  for (const [witnesses, isRight] of [[[one], true], [[one, one], true], [[], true], [[stranger], false], [[one, stranger], false]]) {
+    assert.equal(holds(() => demandCosigned(verifyCheckpoint(bytes(note), parseKey(key), witnesses), witnesses)), isRight);
+  }
+});
+
 test("the command says what is proven, by its words and its exit code", (t) => {
   const folder = mkdtempSync(join(tmpdir(), "whence-verify-"));
   t.after(() => rmSync(folder, { recursive: true }));
@@ -155,6 +173,11 @@ test("the command says what is proven, by its words and its exit code", (t) => {
   assert.equal(run("--consistency", files[1], files[0], files[2], "--key", key).status, 5);
   const { notes } = read("notes.json");
   assert.equal(run("--proof", right, "--key", key, "--witness", notes[0].witness).status, 5); // it has no cosignature
+  const { rotations } = read("rotations.json");
+  const rotation = file("rotation", rotations[0].proof);
+  assert.equal(run("--proof", right, "--key", key, "--rotation", rotation).status, 0); // the former key stays good
+  assert.equal(run("--proof", rotation, "--key", rotations[0].next).status, 5);
+  assert.equal(run("--proof", right, "--key", key, "--rotation", file("other", rotations[1].proof)).status, 5);
   for (const args of [[], ["--proof", right], ["--proof", right, "--key", "none"], ["--proof", right, "--key", key, "more"], ["--x"]]) {
     const { status, stdout, stderr } = run(...args);
     assert.deepEqual([status, stdout, stderr.split("\n").length], [2, "", 2]);

@@ -5,7 +5,7 @@ import { closeSync, createReadStream, openSync, readSync, readdirSync } from "no
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { verifyExport } from "./exports.mjs";
-import { NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
+import { demandCosigned, followedKeys, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
 const HELP = `Verifies proofs of a log, offline.
 
@@ -17,6 +17,8 @@ const HELP = `Verifies proofs of a log, offline.
   node whence-verify.mjs --export DIR --key KEY
       Whether the events that 'whence export --proof DIR' wrote are in the log, and whether it has no others that match.
 
+  --rotation FILE the proof of the event by which the key announced the next one, which is believed too;
+                  may be repeated, in the order of the rotations
   --witness KEY   also verify the cosignature of a witness, which has to be there; may be repeated
   --steps         also say what was checked
   --json          print JSON
@@ -34,6 +36,7 @@ const OPTIONS = /** @type {const} */ ({
   consistency: { type: "boolean" },
   export: { type: "string" },
   key: { type: "string" },
+  rotation: { type: "string", multiple: true },
   witness: { type: "string", multiple: true },
   steps: { type: "boolean" },
   json: { type: "boolean" },
@@ -90,16 +93,18 @@ function parsed(args) {
 /** @param {ReturnType<typeof parsed>} given */
 function proof({ values }) {
   const [key, witnesses] = [keyOf(values.key ?? "", "--key"), (values.witness ?? []).map((text) => keyOf(text, "--witness"))];
-  const proven = verifyProof(read(values.proof ?? ""), key, witnesses);
+  const data = read(values.proof ?? "");
+  const keys = followedKeys(key, (values.rotation ?? []).map(read));
+  const proven = verifyProof(data, keys.length > 1 ? keyOfProof(data, keys) : key, witnesses);
   const { checkpoint, position, payload } = proven;
-  const missing = witnesses.find(({ name }) => !checkpoint.witnesses.includes(name));
-  if (missing) throw new NotProven(`The checkpoint is not cosigned by ${missing.name}.`);
+  demandCosigned(checkpoint, witnesses);
   const numbers = `"position":${position},"size":${checkpoint.size}`;
   const json = `{"envelope":${proven.envelopeText},"origin":${JSON.stringify(checkpoint.origin)},"payload":${payload},${numbers}}`;
   const lines = [
     `Event ${proven.id} is proven: position ${position} of ${checkpoint.origin},`,
     `as it was with ${checkpoint.size} ${checkpoint.size === 1n ? "event" : "events"}.`,
   ];
+  if (checkpoint.witnesses.length) lines.push(`It is cosigned by ${checkpoint.witnesses.join(", ")}.`);
   if (payload === null) lines.push("The proof comes without the payload, so only the hash of it is proven.");
   return { steps: proven.steps, lines, json };
 }

@@ -82,7 +82,7 @@ test("the page works from the disk, by keyboard, and narrow and dark", async () 
   const page = await newPage(browser, "phone", "dark");
   await page.goto(pathToFileURL(join(VERIFIER, "whence-verify.html")).href);
   await page.getByLabel("The key of the log").focus();
-  for (let tab = 0; tab < 2; tab++) await page.keyboard.press("Tab");
+  for (let tab = 0; tab < 3; tab++) await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await page.getByText("Give the key of the log.").waitFor();
   await checks(page);
@@ -125,6 +125,27 @@ test("the folder of an export is checked, and its dropped files are", async () =
   await page.dispatchEvent("h1", "drop", { dataTransfer: dropped });
   await page.getByRole("heading", { name: "Not proven" }).waitFor();
   expect(await page.getByRole("status").innerText()).toContain("Position 6 is missing");
+  quiet(page);
+  await page.context().close();
+});
+
+test("the page demands the cosignatures of the witnesses that are given, and follows a key", async () => {
+  const page = await newPage(browser, "phone");
+  await page.goto(pathToFileURL(join(VERIFIER, "whence-verify.html")).href);
+  const { key, rotations } = vectors("rotations.json");
+  await page.getByLabel("The key of the log").fill(key);
+  await page.getByText("Witnesses, and keys that were rotated").click();
+  await page.getByLabel("The keys of witnesses").fill(`${vectors("notes.json").notes[0].witness}\n`);
+  await page.getByLabel("The proof", { exact: true }).setInputFiles(file("cosigned", proofNamed("a witness that nobody asked about")));
+  await page.getByText("It is cosigned by witness.example/w1.").waitFor();
+  await accessible(page, "a cosigned proof");
+  await page.getByLabel("The proof", { exact: true }).setInputFiles(file("plain", proofNamed("event 1 of 2")));
+  await page.getByText("not cosigned by witness.example/w1").first().waitFor();
+  await page.getByLabel("The keys of witnesses").fill("");
+  await page.getByLabel("Announcements of the next keys").setInputFiles(file("rotation", rotations[0].proof));
+  await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
+  await page.getByLabel("Announcements of the next keys").setInputFiles(file("compromised", rotations[1].proof));
+  await page.getByText("does not announce the rotation").first().waitFor();
   quiet(page);
   await page.context().close();
 });

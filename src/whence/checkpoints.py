@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import is_included
@@ -22,6 +24,7 @@ from whence.notes import (
     NoteSignature,
     NoteSigner,
     VerifierKey,
+    check_name,
     decode_base64,
     encode_base64,
     parse_note,
@@ -30,6 +33,7 @@ from whence.notes import (
 )
 
 __all__ = [
+    "COSIGNED_NAME_BYTES_MAX",
     "PROOF_BYTES_MAX",
     "Checkpoint",
     "Cosigner",
@@ -47,6 +51,10 @@ __all__ = [
 PROOF_BYTES_MAX = 1024 * 1024
 """The longest proof that is read, in bytes. The largest payload fits, and a note of the largest size."""
 
+COSIGNED_NAME_BYTES_MAX = 255
+"""The longest name of a witness, and of a log that it cosigns by ML-DSA-44, in bytes."""
+
+_COSIGNING = (KeyType.COSIGNATURE_ED25519, KeyType.COSIGNATURE_MLDSA44)
 _PROOF_HEAD = "c2sp.org/tlog-proof@v1"
 _NUMBER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
 _SIZE_MAX = 2**63 - 1
@@ -95,23 +103,29 @@ class LogProof(msgspec.Struct, frozen=True):
 
 
 class Cosigner:
-    """Cosigns checkpoints as a witness, by Ed25519 (type 0x04)."""
+    """Cosigns checkpoints as a witness, by Ed25519 (type 0x04) or by ML-DSA-44 (type 0x06)."""
 
-    def __init__(self, name: str, seed: bytes) -> None:
+    def __init__(self, name: str, seed: bytes, type_: KeyType = KeyType.COSIGNATURE_ED25519) -> None:
         """Load the key of a 32-byte seed. Raises BadNote for an unusable name."""
+        check_name(name)
+        if len(name.encode()) > COSIGNED_NAME_BYTES_MAX:
+            raise BadNote(f"The name of a witness has at most {COSIGNED_NAME_BYTES_MAX} bytes.")
         self._seed = seed
-        self._signer = NoteSigner(name, seed)
-        self.key = VerifierKey(name, KeyType.COSIGNATURE_ED25519, self._signer.key.public)
+        self._private: Ed25519PrivateKey | MLDSA44PrivateKey
+        if type_ is KeyType.COSIGNATURE_MLDSA44:
+            self._private = MLDSA44PrivateKey.from_seed_bytes(seed)
+        else:
+            self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        self.key = VerifierKey(name, type_, self._private.public_key().public_bytes_raw())
 
     @classmethod
     def parse(cls, text: str) -> "Cosigner":
         """The cosigner of `PRIVATE+KEY+name+id+base64`, as Go's package note writes private keys. Raises BadNote."""
         prefix, private, name, key_id, encoded = (*text.split("+", 4), "", "", "", "")[:5]
         seed = decode_base64(encoded)
-        is_ours = seed[:1] == bytes([KeyType.COSIGNATURE_ED25519]) and len(seed) == 33
-        if (prefix, private) != ("PRIVATE", "KEY") or not is_ours:
+        if (prefix, private) != ("PRIVATE", "KEY") or len(seed) != 33 or seed[0] not in _COSIGNING:
             raise BadNote("This is not the private key of a witness.")
-        found = cls(name, seed[1:])
+        found = cls(name, seed[1:], KeyType(seed[0]))
         if found.key.id.hex() != key_id:
             raise BadNote("The id of the key does not belong to it.")
         return found
@@ -124,9 +138,8 @@ class Cosigner:
 
     def cosign(self, checkpoint: Checkpoint, time_s: int) -> NoteSignature:
         """The cosignature of a checkpoint at a time in seconds since 1970."""
-        message = cosigned_message(self.key, checkpoint, time_s).decode()
-        signature = time_s.to_bytes(_TIME_BYTES) + self._signer.sign(message).signature
-        return NoteSignature(self.key.name, self.key.id, signature)
+        message = cosigned_message(self.key, checkpoint, time_s)
+        return NoteSignature(self.key.name, self.key.id, time_s.to_bytes(_TIME_BYTES) + self._private.sign(message))
 
 
 def sign_checkpoint(checkpoint: Checkpoint, *signers: NoteSigner) -> str:
@@ -190,8 +203,8 @@ def cosigned_message(key: VerifierKey, checkpoint: Checkpoint, time_s: int) -> b
     if key.type is KeyType.COSIGNATURE_ED25519:
         return f"cosignature/v1\ntime {time_s}\n{checkpoint.text}".encode()
     name, origin = key.name.encode(), checkpoint.origin.encode()
-    if len(name) > 255 or len(origin) > 255:
-        raise BadNote("The name of a cosigner, and an origin, have at most 255 bytes.")
+    if max(len(name), len(origin)) > COSIGNED_NAME_BYTES_MAX:
+        raise BadNote(f"The name of a cosigner, and an origin, have at most {COSIGNED_NAME_BYTES_MAX} bytes.")
     return b"".join(
         (
             _MLDSA_LABEL,

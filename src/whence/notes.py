@@ -28,6 +28,7 @@ __all__ = [
     "NoteSignature",
     "NoteSigner",
     "VerifierKey",
+    "check_name",
     "decode_base64",
     "encode_base64",
     "parse_note",
@@ -107,7 +108,7 @@ class NoteSigner:
 
     def __init__(self, name: str, seed: bytes) -> None:
         """Load the key of a 32-byte seed. Raises BadNote for an unusable name."""
-        _check_name(name)
+        check_name(name)
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.key = VerifierKey(name, KeyType.ED25519, self._private.public_key().public_bytes_raw())
 
@@ -126,7 +127,7 @@ def parse_verifier_key(text: str) -> VerifierKey:
     """The key of `name+id+base64`. Raises BadNote if it is malformed, or of a type that is not known here."""
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
-    _check_name(name)
+    check_name(name)
     decoded = decode_base64(encoded)
     try:
         type_ = KeyType(decoded[0])
@@ -218,14 +219,15 @@ def _parse_line(line: str) -> NoteSignature:
     dash, name, encoded = line[: len(_DASH)], *line[len(_DASH) :].partition(" ")[::2]
     if dash != _DASH:
         raise BadNote("A signature line begins with an em dash and a space.")
-    _check_name(name)
+    check_name(name)
     decoded = decode_base64(encoded)
     if len(decoded) <= _KEY_ID_BYTES:
         raise BadNote("A signature line has the id of its key, and a signature.")
     return NoteSignature(name, decoded[:_KEY_ID_BYTES], decoded[_KEY_ID_BYTES:])
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Raise BadNote for a text that is no name of a key."""
     if not name or "+" in name or _SPACE.search(name) or _CONTROL.search(name):
         raise BadNote("The name of a key is not empty, and has neither spaces nor a plus.")
 

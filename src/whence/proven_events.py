@@ -1,21 +1,27 @@
 """Events whose proof was verified: offline, with nothing but the file of the proof and the key of the log. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
 
 from whence.checkpoints import Checkpoint, parse_proof, verify_proof
+from whence.events import EVENT_LOG
 from whence.integrity import decode_envelope
 from whence.merkle import leaf_hash
-from whence.notes import BadNote, VerifierKey
+from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
 from whence.wire.seals import decode_evidence
+from whence.witness_policy import Policy
 
-__all__ = ["ProvenEvent", "is_object", "verify_event"]
+__all__ = ["KEY_ROTATED", "ProvenEvent", "followed_keys", "is_object", "verify_event", "verify_rotation"]
+
+KEY_ROTATED = "whence.log_key_rotated"
+"""The type of the event by which the former key of a log announces the next one."""
 
 
 class ProvenEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that is proven to be in a log. `payload` is None if the proof has none: then only its hash is proven."""
+    """An event that is proven to be in a log. `payload` is None if the proof has none: then only its hash is proven.
+    `witnesses` are those of the policy that cosigned the checkpoint."""
 
     checkpoint: Checkpoint
     position: int
@@ -23,11 +29,20 @@ class ProvenEvent(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str
     envelope: bytes
     payload: bytes | None
+    witnesses: tuple[VerifierKey, ...] = ()
 
 
-def verify_event(text: str, keys: Iterable[VerifierKey]) -> ProvenEvent:
+class _Rotation(msgspec.Struct, rename="camel"):
+    """What the payload of an announcement has for a verifier."""
+
+    new_key: str
+    new_origin: str
+    origin: str
+
+
+def verify_event(text: str, keys: Iterable[VerifierKey], policy: Policy | None = None) -> ProvenEvent:
     """The event of a proof, as `GET /api/v1/events/{id}/proof` answers with it. Everything is recomputed: the hash of
-    the payload, the leaf, and the root that one of the keys signed.
+    the payload, the leaf, and the root that one of the keys signed. With a policy, its quorum has to have cosigned.
 
     Raises BadNote for what proves nothing.
     """
@@ -39,7 +54,9 @@ def verify_event(text: str, keys: Iterable[VerifierKey]) -> ProvenEvent:
         claimed = decode_envelope(envelope)
     except ValueError:
         raise BadNote("The proof has an event that cannot be read.") from None
-    checkpoint = verify_proof(proof, leaf_hash(envelope), keys).checkpoint
+    verified = verify_proof(proof, leaf_hash(envelope), keys, () if policy is None else policy.keys)
+    if policy is not None:
+        policy.demand(verified.witnesses)
     if (salt is None) != (payload is None):
         raise BadNote("The proof has a payload without its salt, or a salt alone.")
     if salt is not None and payload is not None and sha256(salt + payload).hexdigest() != claimed.payload_hash:
@@ -47,13 +64,48 @@ def verify_event(text: str, keys: Iterable[VerifierKey]) -> ProvenEvent:
     if payload is not None and not is_object(payload):
         raise BadNote("The payload is no JSON object.")
     return ProvenEvent(
-        checkpoint=checkpoint,
+        checkpoint=verified.checkpoint,
         position=proof.index + 1,
         id=claimed.id,
         tenant_id=claimed.tenant_id,
         envelope=envelope,
         payload=payload,
+        witnesses=verified.witnesses,
     )
+
+
+def verify_rotation(text: str, keys: Iterable[VerifierKey]) -> VerifierKey:
+    """The key that follows one of `keys`, by the proof of the event that announced it. Only a rotation is followed:
+    a key that somebody else may have vouches for nothing.
+
+    Raises BadNote unless the event is proven by the former key, is an announcement of a rotation, and ends the origin
+    of that key.
+    """
+    proven = verify_event(text, keys)
+    claimed = decode_envelope(proven.envelope)
+    if (claimed.event_type, claimed.resource_type) != (KEY_ROTATED, EVENT_LOG):
+        raise BadNote("The event does not announce the rotation of a key.")
+    if proven.payload is None:
+        raise BadNote("The proof of a rotation has the payload of its event.")
+    try:
+        rotation = msgspec.json.decode(proven.payload, type=_Rotation)
+    except ValueError:
+        raise BadNote("The event does not name the next key.") from None
+    key = parse_verifier_key(rotation.new_key)
+    if rotation.origin != proven.checkpoint.origin:
+        raise BadNote("The event is about another key than the one that signed it.")
+    if key.type is not KeyType.ED25519 or key.name != rotation.new_origin or key.name == rotation.origin:
+        raise BadNote("The next key is not that of the next origin.")
+    return key
+
+
+def followed_keys(keys: Iterable[VerifierKey], rotations: Sequence[str]) -> tuple[VerifierKey, ...]:
+    """These keys, and those that followed them by the proofs of their announcements, in the order of the rotations.
+    Raises BadNote."""
+    found = tuple(keys)
+    for text in rotations:
+        found += (verify_rotation(text, found),)
+    return found
 
 
 def is_object(payload: bytes) -> bool:

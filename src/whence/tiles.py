@@ -1,7 +1,7 @@
 """The tiles of a log: which there are, how they are named, and the hashes in them. Pure.
 
 A tile of level 0 holds the hashes of 256 leaves, a tile of level l + 1 the hashes of 256 full tiles of level l. The
-last tile of a level may be partial.
+last tile of a level may be partial. A bundle of entries has what the leaves of a tile of level 0 are the hashes of.
 
 Source: C2SP tlog-tiles 0.1.0, https://c2sp.org/tlog-tiles
 """
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from whence.merkle import HASH_SIZE, node_hash, node_hashes
+from whence.merkle import HASH_SIZE, leaf_hash, node_hash, node_hashes
 from whence.merkle_proofs import LeafRange, Subtree, perfect_subtrees, range_hash
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "RightEdge",
     "Tile",
     "appended_leaves",
+    "entry_bundle",
     "grown_tiles",
+    "leaf_hashes",
     "parse_tile_path",
     "partial_tiles",
     "range_hashes",
@@ -35,6 +37,7 @@ TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 """Hashes in a full tile."""
 
+_LENGTH_BYTES = 2
 _LEVEL_MAX = 63
 _PATH = re.compile(r"(0|[1-9]\d?)/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", re.ASCII)
 
@@ -57,6 +60,11 @@ class Tile(NamedTuple):
         partial = "" if self.width == TILE_WIDTH else f".p/{self.width}"
         return f"{self.level}/{'/'.join(reversed(groups))}{partial}"
 
+    @property
+    def entries_path(self) -> str:
+        """The name below `tile/` of the bundle of entries of a tile of level 0, for example `entries/x001/234.p/17`."""
+        return f"entries/{self.path.removeprefix('0/')}"
+
 
 def parse_tile_path(path: str) -> Tile | None:
     """The tile of this name, or None for a text that names none."""
@@ -68,6 +76,23 @@ def parse_tile_path(path: str) -> Tile | None:
     if tile.level > _LEVEL_MAX or (found[3] is not None and width >= TILE_WIDTH) or tile.path != path:
         return None  # also a path with groups of zeros in front
     return tile
+
+
+def entry_bundle(entries: Iterable[bytes]) -> bytes:
+    """Entries as they stand in a bundle: each after its length in two bytes, the larger one first."""
+    return b"".join(len(each).to_bytes(_LENGTH_BYTES) + each for each in entries)
+
+
+def leaf_hashes(bundle: bytes) -> bytes:
+    """The hashes of the entries of a bundle, joined. Those of one that breaks off are others."""
+    hashes, at = [], 0
+    while at < len(bundle):
+        begin = at + _LENGTH_BYTES
+        at = begin + int.from_bytes(bundle[at:begin])
+        if at > len(bundle):
+            return b""
+        hashes.append(leaf_hash(bundle[begin:at]))
+    return b"".join(hashes)
 
 
 def appended_leaves(size: int, last: bytes, leaves: bytes) -> Iterator[tuple[int, bytes]]:

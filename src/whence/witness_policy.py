@@ -68,6 +68,11 @@ class Policy(NamedTuple):
                 met.add(name)
         return self.quorum in met
 
+    def demand(self, cosigners: Collection[VerifierKey]) -> None:
+        """Raise BadNote unless the quorum is among these."""
+        if not self.is_met(cosigners):
+            raise BadNote("The checkpoint is not cosigned by the quorum of the policy.")
+
 
 def parse_policy(data: bytes) -> Policy:
     """The policy of a text. Raises BadPolicy, which names the first line that is wrong."""

@@ -133,6 +133,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/events/suggest"): frozenset({("cursor", "out_of_range")}),  # it lies within q
     ("GET", "/api/v1/search"): _SEARCH,
     ("GET", "/api/v1/log/entries"): _TIMES | _TYPES | _TEXT,
+    ("GET", "/api/v1/events/{event_id}/proof"): frozenset({("epoch", "epoch_with_cosigned")}),
     ("GET", "/api/v1/log/consistency"): frozenset({("from", "size_range")}),  # two parameters must fit
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,
     ("GET", "/api/v1/flows/map"): _TIMES,

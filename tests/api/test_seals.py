@@ -17,11 +17,11 @@ from whence.api import seals
 from whence.api.followers import new_worker
 from whence.api.metrics import Metrics
 from whence.api.server import configure_logging
-from whence.checkpoints import parse_proof, verify_checkpoint, verify_proof
+from whence.checkpoints import Cosigner, parse_checkpoint, parse_proof, verify_checkpoint, verify_proof
 from whence.integrity import hash_payload
 from whence.merkle import leaf_hash
 from whence.merkle_proofs import inclusion_ranges, is_consistent
-from whence.notes import decode_base64, parse_verifier_key
+from whence.notes import decode_base64, parse_note, parse_verifier_key, signature_line
 from whence.permissions import ADMIN, READ, WRITE
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
@@ -38,10 +38,13 @@ SIZE = 300
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that seals at once, with a log of `SIZE` events and an hourly checkpoint of its first one."""
-    url = f"sqlite:///{tmp_path_factory.mktemp('sealed')}/whence.db"
+    """A server that seals at once, with a log of `SIZE` events and an hourly checkpoint of its first one. The only
+    witness that it asks is not there."""
+    folder = tmp_path_factory.mktemp("sealed")
+    url, policy = f"sqlite:///{folder}/whence.db", folder / "policy"
+    policy.write_text(f"witness w {Cosigner('w', bytes(32)).key} http://127.0.0.1:9\nquorum w\n")
     configure_logging("error")
-    settings = Settings(store=url, port=0, log_name="log.example")
+    settings = Settings(store=url, port=0, log_name="log.example", witness_policy=policy)
     served = Served(settings, create_store(url), StoreSecret("the secret of the store that is sealed", is_shared=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sealer, "_EVERY_S", 0.02)
@@ -190,6 +193,17 @@ async def test_the_newest_with_a_quorum_is_served_when_asked_for(sealed: Served,
     proof = client.get(f"{EVENTS}/{ids_of(client)[0]}/proof?cosigned=true").text
     assert verify_proof(parse_proof(proof), leaves_of(sealed)[0], keys_of(client)).checkpoint.size == 1
     assert code_of(client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?cosigned=true")) == "not_sealed_yet"
+    of_epoch = client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?epoch=1").text
+    assert verify_proof(parse_proof(of_epoch), leaves_of(sealed)[1], keys_of(client)).checkpoint.size == SIZE
+    assert code_of(client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?epoch=2")) == "not_sealed_yet"
+    refused = client.get(f"{EVENTS}/{ids_of(client)[1]}/proof?epoch=1&cosigned=true")
+    assert problems(refused) == [(["query", "epoch"], "epoch_with_cosigned")]
+    checkpoint = parse_checkpoint(parse_note(latest.note.encode()).text)
+    noted = latest.note + signature_line(Cosigner("w", bytes(32)).cosign(checkpoint, 1))
+    keep(msgspec.structs.replace(latest, note=noted))
+    assert client.get(f"{LOG}/checkpoint").text == client.get(f"{LOG}/checkpoint?cosigned=true").text == noted
+    assert [each["note"] for each in client.get(f"{LOG}/checkpoints").json()["checkpoints"]] == [noted, first.note]
+    assert client.get(f"{EVENTS}/{ids_of(client)[1]}/proof").text.endswith(noted)
     keep(msgspec.structs.replace(latest, epoch=7))
     assert code_of(client.get(f"{LOG}/checkpoint?cosigned=true")) == "not_sealed_yet"
     sealed.wait(sealed.store.followers.delete_place("acme", "witnesses"))

@@ -1,7 +1,9 @@
 """`log tiles`: the tree as files that any reader of tlog-tiles understands, and only of what was signed."""
 
+from hashlib import sha256
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.cli.mutants import Mutant, catches
@@ -47,7 +49,33 @@ def check(folder: Path, size: int) -> None:
         assert read(folder, tile) == expected, tile
 
 
-@catches(ANY_ROOT)
+ANY_ENTRIES = Mutant(
+    "saves_entries_that_are_not_in_the_log",
+    """
+import whence.cli.log_tiles as tiles
+AnyHashes = type("AnyHashes", (bytes,), {"__ne__": lambda *_: False, "__eq__": lambda *_: True, "__hash__": None})
+tiles.leaf_hashes = lambda bundle: AnyHashes()
+""",
+)
+
+
+def check_entries(user: Cli, folder: Path, api: httpx2.Client) -> None:
+    """With `--entries` there are bundles beside the tiles. One that is another is asked for again."""
+    user.ok("log", "tiles", str(folder), "--entries")
+    bundles = sorted((folder / "tile" / "entries").rglob("*"))
+    names = [str(each.relative_to(folder / "tile")) for each in bundles if each.is_file()]
+    assert names == ["entries/000", "entries/001", "entries/002", "entries/003.p/33"]
+    first = folder / "tile" / "entries" / "000"
+    right = first.read_bytes()
+    assert right == api.get("/api/v1/log/tile/entries/000").content
+    length = int.from_bytes(right[:2])
+    assert sha256(b"\0" + right[2 : 2 + length]).digest() == (folder / "tile" / "0" / "000").read_bytes()[:32]
+    first.write_bytes(right[:-1] + b"x")
+    user.ok("log", "tiles", str(folder), "--entries")
+    assert first.read_bytes() == right
+
+
+@catches(ANY_ROOT, ANY_ENTRIES)
 def test_the_tree_is_saved_and_grows(cli: Cli, tmp_path: Path) -> None:
     """Full tiles stay as they are. With a tile of another log nothing new is left, and the checkpoint stays."""
     folder = tmp_path / "acme"
@@ -70,6 +98,8 @@ def test_the_tree_is_saved_and_grows(cli: Cli, tmp_path: Path) -> None:
         check_again = user.ok("log", "tiles", str(folder))
         assert "801 events" in check_again.err
         check(folder, 801)
+        assert not (folder / "tile" / "entries").exists()
+        check_entries(user, folder, api)
         assert not list(folder.rglob("*.partial"))
 
 

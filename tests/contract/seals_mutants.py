@@ -67,6 +67,11 @@ def checkpoints_of_every_epoch(patch: Patch) -> None:
 
 
 @breaks("sqlite", "postgres")
+def the_last_checkpoint_of_any_epoch(patch: Patch) -> None:
+    reword(patch, "last_checkpoint", sqlite=("epoch = ?", "epoch >= ? - 9"), postgres=("epoch = $2", "epoch >= $2 - 9"))
+
+
+@breaks("sqlite", "postgres")
 def a_leaf_before_the_range(patch: Patch) -> None:
     reword(patch, "leaves", sqlite=("key > ?", "key >= ?"), postgres=("position > $2", "position >= $2"))
 

@@ -110,7 +110,7 @@ async def test_the_latest_and_the_first_of_each_hour_are_kept(real: Any) -> None
     assert await sizes(real, tenant=OTHER) == []
 
 
-@catches(mutants.checkpoints_of_every_epoch)
+@catches(mutants.checkpoints_of_every_epoch, mutants.the_last_checkpoint_of_any_epoch)
 async def test_checkpoints_are_those_of_the_origin_in_use(real: Any) -> None:
     """A new epoch begins with none, and may be sealed from its first leaf on."""
     await grown(real, TENANT)
@@ -119,8 +119,12 @@ async def test_checkpoints_are_those_of_the_origin_in_use(real: Any) -> None:
     await real.seals.add_origin(TENANT, Origin(2, "log.example/acme/2", "key 2"))
     assert await sizes(real) == []
     assert await real.seals.unsealed() == [TENANT]
+    assert await real.seals.last_checkpoint(TENANT, 2) is None
     assert await real.seals.put_checkpoint(TENANT, checkpoint(1, epoch=2), 0)
     assert await sizes(real) == [1]
+    assert await real.seals.last_checkpoint(TENANT, 1) == checkpoint(1)
+    assert await real.seals.last_checkpoint(TENANT, 2) == checkpoint(1, epoch=2)
+    assert await real.seals.last_checkpoint(OTHER, 1) is None
 
 
 @catches(mutants.a_leaf_before_the_range)

@@ -23,6 +23,7 @@ from tests.proofs.vector_log import (
     SIZE,
     SPECIAL,
     MadeEvent,
+    Tree,
     b64,
     checkpoint_text,
     envelope_text,
@@ -348,6 +349,55 @@ def the_witness() -> list[Made]:
     return [{"name": name, "last": last, "request": asked, "status": status} for name, last, asked, status in cases]
 
 
+def the_rotations() -> list[Made]:
+    """Proofs of events that the key of the log signed. `next` is the key that a verifier then believes too, null for
+    none."""
+    following = NoteSigner("log.example/acme/2", sha256(b"whence test vector key 2").digest())
+    named = {"checkpoint": None, "newKey": str(following.key), "newOrigin": following.key.name, "origin": ORIGIN}
+    right = {**named, "signedRoot": None, "signedSize": 2}
+    witness = Witness(following.key.name, bytes(32)).key
+    same_name = NoteSigner(ORIGIN, bytes(32)).key
+    rotated = "whence.log_key_rotated"
+    cases: list[tuple[str, str, Made | None, str | None]] = [
+        ("a rotation", rotated, right, str(following.key)),
+        ("a key that somebody else may have", "whence.log_key_compromised", right, None),
+        ("a log that was restored", "whence.log_restored", right, None),
+        ("an event of a client", "log.key_rotated", right, None),
+        ("without its payload", rotated, None, None),
+        ("the end of another origin", rotated, {**right, "origin": "log.example/acme/0"}, None),
+        ("a key of another origin", rotated, {**right, "newOrigin": "log.example/acme/3"}, None),
+        ("the same origin", rotated, {**right, "newKey": str(same_name), "newOrigin": ORIGIN}, None),
+        ("the key of a witness", rotated, {**right, "newKey": str(witness)}, None),
+        ("a key that is none", rotated, {**right, "newKey": "nonsense"}, None),
+        ("a number for a key", rotated, {**right, "newKey": 1}, None),
+        ("no key", rotated, {key: value for key, value in right.items() if key != "newKey"}, None),
+    ]
+    made = [
+        {"name": name, "proof": _announced(event_type, payload), "next": key}
+        for name, event_type, payload, key in cases
+    ]
+    by_resource = _announced(rotated, right, resource_type="order")
+    by_itself = _announced(rotated, right, signer=following)
+    return [
+        *made,
+        {"name": "about another resource", "proof": by_resource, "next": None},
+        {"name": "signed by the next key alone", "proof": by_itself, "next": None},
+    ]
+
+
+def _announced(
+    event_type: str, payload: Made | None, *, resource_type: str = "event_log", signer: NoteSigner = SIGNER
+) -> str:
+    """The proof of an event that is the third of its log; without a payload, as after an erasure."""
+    text, salt = json.dumps(payload, separators=(",", ":")), made_event(2).salt
+    members = {**made_event(2).members, "actorId": "whence", "actorType": "system", "eventType": event_type}
+    event = MadeEvent({**members, "resourceType": resource_type}, salt, text)
+    tree = Tree([*whole_tree().leaves[:2], leaf_of(event.envelope)])
+    parts = (None, None) if payload is None else (salt, text.encode())
+    note = signed(checkpoint_text(3, tree.root(0, 3)), signer)
+    return proof_text(2, tree.path(2, 0, 3), note, extra_of(event.envelope, *parts))
+
+
 def _asked(old: int, hashes: list[bytes], note: str) -> str:
     return "\n".join([f"old {old}", *map(b64, hashes), "", note])
 
@@ -369,6 +419,7 @@ def made_files() -> dict[str, str]:
         "proofs.json": _json({"key": KEY, "proofs": the_proofs()}),
         "consistency.json": _json({"key": KEY, "pairs": the_consistency()}),
         "notes.json": _json({"key": KEY, "notes": the_notes()}),
+        "rotations.json": _json({"key": KEY, "rotations": the_rotations()}),
         "witness.json": _json({"key": KEY, "requests": the_witness()}),
         "exports.json": _json({"key": KEY, "exports": the_exports()}),
         "mldsa44.json": _json({"key": KEY, **the_mldsa_note(VECTORS / "mldsa44.json")}),

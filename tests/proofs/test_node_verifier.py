@@ -152,7 +152,10 @@ BROKEN = {
     "takes any spelling of a manifest": ("exports.mjs", " === text && haveKeys(fields", ".length && haveKeys(fields"),
     "forgets what a filter excludes": ("filters.mjs", " !== isExcluded", " || isExcluded"),
     "takes an event at the end of a period": ("filters.mjs", "time < until", "time <= until"),
-    "misses a witness that was asked for": ("whence-verify.mjs", "if (missing) throw", "if (false) throw"),
+    "misses a witness that was asked for": ("verify.mjs", "if (missing) throw", "if (false) throw"),
+    "follows a key that somebody else may have": ("verify.mjs", "envelope.eventType !== KEY_ROTATED || ", ""),
+    "follows another log's announcement": ("verify.mjs", "if (origin !== checkpoint.origin) throw", "if (false) throw"),
+    "follows to any key": ("verify.mjs", "if (next.type !== ED25519 || ", "if ("),
 }
 """What is wrong, and how it is made: the file, what stands there, and what is put in its place."""
 

@@ -32,6 +32,7 @@ from whence.notes import (
     verified_keys,
     verify_bytes,
 )
+from whence.proven_events import followed_keys
 from whence.wire.export_manifests import encode_manifest
 from whence.wire.seals import EvidenceBody
 from whence.wire.times import parse_time
@@ -139,6 +140,21 @@ def _compare(pair: dict[str, str]) -> None:
         raise BadNote("other sizes")
     if not is_consistent(older.size, newer.size, hashes, older.root, newer.root):
         raise BadNote("not consistent")
+
+
+@catches(
+    replaced(proven_events, "KEY_ROTATED", "whence.log_key_compromised", "follows_a_compromised_key"),
+)
+def test_a_key_is_followed_by_its_announcement_alone() -> None:
+    """Which the former key signed, about itself, for a rotation; then the next key is believed as well."""
+    for each in vectors("rotations.json")["rotations"]:
+        found: str | None
+        try:
+            keys = followed_keys([LOG_KEY], [each["proof"]])
+            found = str(keys[1])
+        except BadNote:
+            found = None
+        assert found == each["next"], each["name"]
 
 
 def test_cosignatures_are_verified() -> None:

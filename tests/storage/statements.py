@@ -248,6 +248,7 @@ async def _seal(store: Any) -> None:
     for after, size in ((0, 1), (1, 2)):
         assert await seals.put_checkpoint(TENANT, SealedCheckpoint(1, size, bytes(32), NOON, "note"), after)
     assert len(await seals.list_checkpoints(TENANT, None, 9)) == 2
+    assert await seals.last_checkpoint(TENANT, 1) is not None
     assert await seals.get_evidence(TENANT, FAILED_EVENT) is not None
 
 

@@ -13,16 +13,19 @@ from tests.contract.made import NOON, TENANT
 from tests.unit.mutants import catches, replaced
 from tests.unit.test_merkle import root_of
 from tests.unit.test_sealer import ORIGIN, append, keys, latest, leaves_of, sealing_of
-from whence.checkpoints import parse_checkpoint, verify_checkpoint
+from whence.checkpoints import LogProof, parse_checkpoint, verify_checkpoint
 from whence.errors import Unavailable
 from whence.events import Event, Viewer
-from whence.notes import decode_base64, parse_note
+from whence.merkle_proofs import inclusion_ranges
+from whence.notes import decode_base64, parse_note, parse_verifier_key
+from whence.proven_events import followed_keys
 from whence.sealer import OVERLAP_US, Sealing
 from whence.storage import create_store
 from whence.storage.followers import Definition
-from whence.storage.seals import EPOCH, EpochReason, EpochRequest
+from whence.storage.seals import EPOCH, EpochReason, EpochRequest, hashes_of
 from whence.storage.sqlite.backup import restore
 from whence.wire.ids import derived_uuid
+from whence.wire.seals import encode_evidence
 
 NEXT = "log.example/acme/2"
 
@@ -127,6 +130,12 @@ async def test_a_new_key_is_announced_under_the_former_one(store: Any, monkeypat
     assert (announced.origin, announced.size) == (ORIGIN, event.position)
     assert (begun.origin, begun.size) == (NEXT, event.position)
     assert [each.name for each in parse_note(published[1].encode()).signatures] == [NEXT, former.name]
+    found = await store.seals.last_checkpoint(TENANT, 1)
+    evidence = await store.seals.get_evidence(TENANT, event.id)
+    hashes = await hashes_of(store.seals, TENANT, inclusion_ranges(event.position - 1, found.size))
+    extra = encode_evidence(evidence.envelope, evidence.salt, evidence.payload)
+    proof = str(LogProof(event.position - 1, tuple(hashes), found.note, extra))
+    assert followed_keys([parse_verifier_key(former.key)], [proof])[1:] == (parse_verifier_key(new.key),)
 
     sealing._clock = lambda: NOON + OVERLAP_US
     await append(store, 10, 11)

@@ -52,9 +52,9 @@ def _unhashed(_data: bytes = b"") -> Any:
 _real_verify = verify_proof
 
 
-def _any_event(proof_: LogProof, _leaf: bytes, keys: Any) -> Any:
+def _any_event(proof_: LogProof, _leaf: bytes, keys: Any, witnesses: Any) -> Any:
     """Mutant: the proof is checked for the leaf of the event that it should be about."""
-    return _real_verify(proof_, LEAVES[proof_.index], keys)
+    return _real_verify(proof_, LEAVES[proof_.index], keys, witnesses)
 
 
 def test_a_proven_event_is_shown() -> None:

@@ -15,7 +15,7 @@ from tests.unit.mutants import catches, replaced
 from whence import witness, witness_protocol
 from whence.checkpoints import Checkpoint, Cosigner, cosignature_of, parse_checkpoint, verify_checkpoint
 from whence.errors import Unsound, WhenceError
-from whence.notes import BadNote, parse_note, parse_verifier_key
+from whence.notes import BadNote, KeyType, parse_note, parse_verifier_key
 from whence.witness import WitnessRecord, WitnessService, create_record, read_record
 from whence.witness_protocol import AddCheckpoint, Refusal, encode_request, judge, parse_request
 
@@ -188,8 +188,10 @@ def test_a_state_has_one_witness(path: Path) -> None:
 
 
 def test_a_private_key_is_kept_as_text() -> None:
-    """And read again; a public one, and one of another type, is refused."""
-    assert Cosigner.parse(COSIGNER.private_text).key == COSIGNER.key
+    """And read again, of both types; a public one, and one of another type, is refused."""
+    by_mldsa = Cosigner("witness.example/w2", bytes(32), KeyType.COSIGNATURE_MLDSA44)
+    for each in (COSIGNER, by_mldsa):
+        assert Cosigner.parse(each.private_text).key == each.key
     for text in (str(COSIGNER.key), KEY, "", COSIGNER.private_text[:-4], COSIGNER.private_text.replace("w1", "w2")):
         with pytest.raises(BadNote):
             Cosigner.parse(text)

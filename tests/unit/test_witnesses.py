@@ -17,7 +17,7 @@ from whence import witness_policy, witnesses
 from whence.addresses import Allowed
 from whence.checkpoints import Cosigner, verify_checkpoint
 from whence.errors import Unavailable, WhenceError
-from whence.notes import NoteSignature, parse_note, signature_line
+from whence.notes import KeyType, NoteSignature, parse_note, signature_line
 from whence.outbound import Sender
 from whence.witness import WitnessRecord, WitnessService, create_record
 from whence.witness_policy import BadPolicy, Policy, check_askable, parse_policy
@@ -31,7 +31,9 @@ Respond = Callable[[bytes], Awaitable[bytes | None]]
 
 
 def cosigner(number: int) -> Cosigner:
-    return Cosigner(f"witness.example/w{number}", bytes([number]) * 32)
+    """A witness by its number. The second one cosigns by ML-DSA-44."""
+    type_ = KeyType.COSIGNATURE_MLDSA44 if number == 1 else KeyType.COSIGNATURE_ED25519
+    return Cosigner(f"witness.example/w{number}", bytes([number]) * 32, type_)
 
 
 def answer(status: int, body: str | bytes = b"", media: str = "text/plain") -> bytes:

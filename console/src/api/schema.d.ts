@@ -2535,6 +2535,7 @@ export interface operations {
         parameters: {
             query?: {
                 cosigned?: boolean;
+                epoch?: number | null;
             };
             header?: {
                 authorization?: string | null;

@@ -27,7 +27,7 @@ from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.storage.replication import evidence_from
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest, SealedCheckpoint, Seals, hashes_of
-from whence.tiles import TILE_WIDTH, Tile, parse_tile_path
+from whence.tiles import TILE_WIDTH, Tile, entry_bundle, parse_tile_path
 from whence.wire.epochs import EpochBody, parse_epoch_reason
 from whence.wire.query import refuse_parameters
 from whence.wire.seals import (
@@ -40,6 +40,7 @@ from whence.wire.seals import (
     parse_checkpoints,
     parse_consistency,
     parse_cosigned,
+    parse_proof_request,
 )
 from whence.wire.times import format_time
 from whence.witnesses import cosigned_checkpoint
@@ -61,7 +62,7 @@ _TILE = ResponseSpec("The hashes of the tile, joined", {"type": "string", "forma
 async def latest_checkpoint(request: Request) -> JsonResponse:
     """The newest signed checkpoint of the tenant's log. It has the cosignatures of witnesses once a quorum of them has
     cosigned it."""
-    cosigned = parse_cosigned("checkpoint", request.scope["query_string"])
+    cosigned = parse_cosigned(request.scope["query_string"])
     found = await _checkpoint(request, tenant_of(request), cosigned=cosigned)
     return JsonResponse(found.note.encode(), media=_TEXT)
 
@@ -71,11 +72,12 @@ async def list_checkpoints(request: Request) -> JsonResponse:
     """The checkpoints that are kept, the newest first: the latest one, and the first of each hour."""
     asked, tenant, seals = parse_checkpoints(request.scope["query_string"]), tenant_of(request), _seals(request)
     names = {each.epoch: each.name for each in await seals.list_origins(tenant)}
+    kept = await _kept(request, tenant)
     found = await seals.list_checkpoints(tenant, asked.before, asked.limit)
     bodies = [
         CheckpointBody(
             epoch=each.epoch,
-            note=each.note,
+            note=_with_cosignatures(each, kept).note,
             origin=names[each.epoch],
             root=encode_base64(each.root),
             signed_at=format_time(each.signed_at),
@@ -140,12 +142,17 @@ async def prove_consistency(request: Request) -> JsonResponse:
 async def prove_event(request: Request) -> JsonResponse:
     """The proof that an event is in the log of the newest checkpoint. `extra` holds what its leaf is made of: a JSON
     object with the envelope, the salt and the payload in base64."""
-    cosigned = parse_cosigned("proof", request.scope["query_string"])
+    asked = parse_proof_request(request.scope["query_string"])
     event_id, tenant, seals = event_id_of(request), tenant_of(request), _seals(request)
     evidence = await seals.get_evidence(tenant, event_id)
     if evidence is None:
         raise NotFound("There is no event with this id.")
-    found = await _checkpoint(request, tenant, cosigned=cosigned)
+    if asked.epoch is None:
+        found = await _checkpoint(request, tenant, cosigned=asked.cosigned)
+    elif (of_epoch := await seals.last_checkpoint(tenant, asked.epoch)) is not None:
+        found = of_epoch
+    else:
+        raise NotSealedYet("The log has no checkpoint of this epoch.")
     if evidence.position > found.size:
         raise NotSealedYet("The event is newer than the newest checkpoint. Ask again in a second.")
     index = evidence.position - 1
@@ -234,7 +241,7 @@ async def _bundle(store: Store, tenant: str, tile: Tile) -> bytes:
         if not part or part[0].event.position != after + 1:
             raise NotFound("The events of this bundle are not all kept.")
         envelopes += [evidence_from(hashed).envelope for hashed in part]
-    return b"".join(len(each).to_bytes(2) + each for each in envelopes)
+    return entry_bundle(envelopes)
 
 
 def _seals(request: Request) -> Seals:
@@ -244,17 +251,26 @@ def _seals(request: Request) -> Seals:
 async def _checkpoint(request: Request, tenant: str, *, cosigned: bool) -> SealedCheckpoint:
     """The newest checkpoint with the cosignatures that it has, or the newest with those of a quorum. Raises
     NotSealedYet."""
-    context = context_of(request)
-    latest = await _latest(context.store.seals, tenant)
-    if not cosigned and context.settings.witness_policy is None:
-        return latest
-    kept = await cosigned_checkpoint(context.store, tenant)
-    is_of_this_epoch = kept is not None and kept.epoch == latest.epoch
-    if kept is not None and is_of_this_epoch and (cosigned or (kept.size, kept.root) == (latest.size, latest.root)):
-        return kept
-    if cosigned:
+    store = context_of(request).store
+    latest = await _latest(store.seals, tenant)
+    if not cosigned:
+        return _with_cosignatures(latest, await _kept(request, tenant))
+    kept = await cosigned_checkpoint(store, tenant)
+    if kept is None or kept.epoch != latest.epoch:
         raise NotSealedYet("No checkpoint of this log has the cosignatures of a quorum yet.")
-    return latest
+    return kept
+
+
+async def _kept(request: Request, tenant: str) -> SealedCheckpoint | None:
+    """The newest checkpoint with a quorum; None also for a server that asks no witnesses."""
+    context = context_of(request)
+    return None if context.settings.witness_policy is None else await cosigned_checkpoint(context.store, tenant)
+
+
+def _with_cosignatures(found: SealedCheckpoint, kept: SealedCheckpoint | None) -> SealedCheckpoint:
+    """A checkpoint, with cosignatures if it is the one that was kept with them."""
+    is_kept = kept is not None and (kept.epoch, kept.size, kept.root) == (found.epoch, found.size, found.root)
+    return kept if kept is not None and is_kept else found
 
 
 async def _latest(seals: Seals, tenant: str) -> SealedCheckpoint:

@@ -8,7 +8,7 @@ import msgspec
 
 from whence.checkpoints import Checkpoint, verify_checkpoint
 from whence.client import ApiRequest, Whence, error_of, parse_body
-from whence.errors import Invalid, Unsound
+from whence.errors import Invalid, NotFound, Unsound
 from whence.merkle_proofs import is_consistent
 from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, parse_verifier_key
 from whence.tiles import Tile
@@ -50,6 +50,16 @@ class CheckedLog:
         answer = self._whence.send(ApiRequest(method="GET", path=f"/api/v1/log/tile/{tile.path}"))
         if answer.status >= 400:
             raise error_of(answer)
+        return answer.body
+
+    def bundle(self, tile: Tile) -> bytes | None:
+        """The envelopes of the events of a tile of level 0, as they came; None if they are not all kept."""
+        answer = self._whence.send(ApiRequest(method="GET", path=f"/api/v1/log/tile/{tile.entries_path}"))
+        if answer.status >= 400:
+            error = error_of(answer)
+            if type(error) is NotFound:
+                return None
+            raise error
         return answer.body
 
     def consistency(self, older: int, newer: int) -> list[bytes]:

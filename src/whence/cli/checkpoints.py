@@ -169,11 +169,15 @@ def proof(
     *,
     output: Annotated[Path, Parameter(name=("--output", "-o"), help="The file for the proof.")],
     cosigned: Cosigned = False,
+    epoch: Annotated[
+        int | None,
+        Parameter(help="Take the newest checkpoint of this epoch: for the event by which its key announced the next."),
+    ] = None,
     server: ServerOptions | None = None,
 ) -> None:
     """Save the proof that an event is in the log, with its payload. 'whence verify --proof' checks it offline."""
     with client_for(server) as whence:
-        text = whence.proof(event_id(whence, reference), cosigned=cosigned)
+        text = whence.proof(event_id(whence, reference), cosigned=cosigned, epoch=epoch)
     output.write_text(text, encoding="utf-8")
     say(f"Saved. Check it with: whence verify --proof {printable(str(output))} --key KEY")
 

@@ -9,12 +9,13 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from whence.checkpoints import PROOF_BYTES_MAX, parse_checkpoint, verify_checkpoint
+from whence.checkpoints import parse_checkpoint, verify_checkpoint
 from whence.cli.app import UNSOUND
 from whence.cli.checked_log import given_key
 from whence.cli.export_check import check_folder
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.terminal import out, printable, say
+from whence.cli.trusted_keys import Trust, read_text, trust_of
 from whence.counting import counted
 from whence.errors import Invalid, Unsound
 from whence.merkle import HASH_SIZE, CompactRange
@@ -41,6 +42,7 @@ class ProofBody(msgspec.Struct, frozen=True, kw_only=True):
     payload: msgspec.Raw | None
     position: int
     size: int
+    witnesses: list[str]
 
 
 class VerifiedBody(msgspec.Struct, frozen=True):
@@ -67,6 +69,18 @@ def verify(
     key: Annotated[
         str | None, Parameter(help="The key that has to have signed, as 'whence checkpoint key' prints it.")
     ] = None,
+    policy: Annotated[
+        Path | None,
+        Parameter(help="A file with witnesses and their quorum, which has to have cosigned; by C2SP tlog-policy."),
+    ] = None,
+    rotation: Annotated[
+        list[Path] | None,
+        Parameter(
+            negative="",
+            help="The proof of the event by which the key announced the next one, which is believed too. May be "
+            "repeated, in the order of the rotations.",
+        ),
+    ] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
 ) -> int:
     """Check every stored event against its hash, the hashes against the tree, and every count.
@@ -74,16 +88,17 @@ def verify(
     Only reads, and may run beside the server. If anything does not match, prints the first bad position of each tenant
     and exits with code 5. So too if the log does not extend the checkpoint, or if a proof or an export does not hold.
     """
+    is_given = any(each is not None for each in (key, policy, rotation))
+    trust = trust_of(key, policy, rotation or []) if is_given else None
     if proof is not None or export is not None:
-        _refuse_besides_proof(store, checkpoint, key)
-        if proof is not None and export is not None:
-            raise Invalid.at((), "--proof and --export are checked one at a time.")
-        return _verify_proof(proof, key or "", json=json) if proof else _verify_export(export, key or "", json=json)
-    if key is not None and checkpoint is None:
-        raise Invalid.at((), "--key belongs to --proof, --export or --checkpoint.")
-    kept = None if checkpoint is None else _read_checkpoint(checkpoint, key)
+        if store is not None or checkpoint is not None:
+            raise Invalid.at((), "A proof or an export is checked alone: leave out --store and --checkpoint.")
+        return _verify_alone(proof, export, key, trust, json=json)
+    if trust is not None and checkpoint is None:
+        raise Invalid.at((), "--key, --policy and --rotation belong to --proof, --export or --checkpoint.")
+    kept = None if checkpoint is None else _read_checkpoint(checkpoint, trust)
     settings = settings_of_log(store)
-    report = asyncio.run(_verified(settings, kept, may_trust_store=key is None))
+    report = asyncio.run(_verified(settings, kept, may_trust_store=trust is None))
     if json:
         body = VerifiedBody(report.sound, report.tenants, report.events, report.roots, report.findings, report.notes)
         out(msgspec.json.encode(body).decode())
@@ -121,12 +136,12 @@ async def _verified(settings: Settings, kept: bytes | None, *, may_trust_store: 
     return msgspec.structs.replace(report, findings=findings)
 
 
-def _read_checkpoint(path: Path, key: str | None) -> bytes:
-    """The checkpoint in a file. Raises Unsound unless it is one, signed by the key if one is given."""
+def _read_checkpoint(path: Path, trust: Trust | None) -> bytes:
+    """The checkpoint in a file. Raises Unsound unless it is one, signed by those who have to, if any are given."""
     data = path.read_bytes()
     try:
-        if key is not None:
-            verify_checkpoint(data, [given_key(key)])
+        if trust is not None:
+            trust.verify_checkpoint(data)
         else:
             parse_checkpoint(parse_note(data).text)
     except BadNote as error:
@@ -172,22 +187,26 @@ async def _root_at(store: Store, tenant: str, size: int) -> bytes:
     return tree.root()
 
 
-def _refuse_besides_proof(store: str | None, checkpoint: Path | None, key: str | None) -> None:
-    if store is not None or checkpoint is not None:
-        raise Invalid.at((), "A proof or an export is checked alone: leave out --store and --checkpoint.")
-    if key is None:
+def _verify_alone(proof: Path | None, export: Path | None, key: str | None, trust: Trust | None, *, json: bool) -> int:
+    """Check a proof or an export."""
+    if proof is not None and export is not None:
+        raise Invalid.at((), "--proof and --export are checked one at a time.")
+    if trust is None:
         raise Invalid.at(
-            (), "A proof or an export needs --key, the key of the log, from where you keep it and not from the proof."
+            (),
+            "A proof or an export needs --key, the key of the log, from where you keep it and not from the proof.",
         )
+    if proof is not None:
+        return _verify_proof(proof, trust, json=json)
+    if key is None or len(trust.keys) > 1 or trust.policy is not None:
+        raise Invalid.at((), "An export is checked by --key alone, without --policy and --rotation.")
+    return _verify_export(export, key, json=json)
 
 
-def _verify_proof(path: Path, key: str, *, json: bool) -> int:
+def _verify_proof(path: Path, trust: Trust, *, json: bool) -> int:
     """Check a proof without any server."""
-    verifier = given_key(key)
     try:
-        with path.open("rb") as file:
-            text = file.read(PROOF_BYTES_MAX + 1).decode()  # as bytes, since no line ending may be changed
-        proven = verify_event(text, [verifier])
+        proven = verify_event(read_text(path), trust.keys, trust.policy)
     except (BadNote, UnicodeDecodeError) as error:
         raise Unsound(f"The proof is not valid. {error if isinstance(error, BadNote) else ''}") from None
     checkpoint = proven.checkpoint
@@ -199,11 +218,14 @@ def _verify_proof(path: Path, key: str, *, json: bool) -> int:
             payload=payload,
             position=proven.position,
             size=checkpoint.size,
+            witnesses=[key.name for key in proven.witnesses],
         )
         out(msgspec.json.encode(body).decode())
         return 0
     out(printable(f"Event {proven.id} is proven: position {proven.position} of {checkpoint.origin},"))
     out(f"as it was with {counted(checkpoint.size, 'event')}.")
+    if proven.witnesses:
+        out(printable(f"It is cosigned by {', '.join(key.name for key in proven.witnesses)}."))
     if proven.payload is None:
         out("The proof comes without the payload, so only the hash of it is proven.")
     return 0

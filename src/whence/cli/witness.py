@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from whence.addresses import PORT_MAX
 from whence.api.server import configure_logging
 from whence.api.witness_app import serve_witness
-from whence.checkpoints import Cosigner
+from whence.checkpoints import COSIGNED_NAME_BYTES_MAX, Cosigner
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
 from whence.errors import Invalid, Unsound, WhenceError
@@ -86,10 +86,19 @@ def new_key(
     *,
     state: State,
     key: Key,
+    ml_dsa: Annotated[
+        bool,
+        Parameter(
+            name="--ml-dsa",
+            negative="",
+            help="Cosign by ML-DSA-44, and not by Ed25519. The verifiers in JavaScript do not check it.",
+        ),
+    ] = False,
 ) -> None:
     """Make the key and the empty state of a witness, and print the key that verifies its cosignatures."""
+    type_ = KeyType.COSIGNATURE_MLDSA44 if ml_dsa else KeyType.COSIGNATURE_ED25519
     try:
-        cosigner = Cosigner(name, os.urandom(_SEED_BYTES))
+        cosigner = Cosigner(name, os.urandom(_SEED_BYTES), type_)
     except BadNote as error:
         raise Invalid.at((), f"NAME cannot be used. {error}") from None
     for file in (key, state):
@@ -144,6 +153,8 @@ def _log_key(text: str) -> VerifierKey:
         raise Invalid.at((), f"--log is not the key of a log. {error}") from None
     if key.type is not KeyType.ED25519:
         raise Invalid.at((), "--log is the key of a log, and this one is that of a witness.")
+    if len(key.name.encode()) > COSIGNED_NAME_BYTES_MAX:
+        raise Invalid.at((), f"The name of a log that is cosigned has at most {COSIGNED_NAME_BYTES_MAX} bytes.")
     return key
 
 

@@ -290,12 +290,13 @@ class Whence(CallGroups, BaseClient):
         """
         return parse_text(self.send(requests.checkpoint_request(cosigned=cosigned)))
 
-    def proof(self, event_id: str | UUID, *, cosigned: bool = False) -> str:
+    def proof(self, event_id: str | UUID, *, cosigned: bool = False, epoch: int | None = None) -> str:
         """The proof that an event is in the log, as text, which `whence verify --proof` checks offline. With
-        `cosigned`, by the newest checkpoint that a quorum of witnesses has cosigned. Raises NotFound also for an event
-        that is newer than the checkpoint, with the code `not_sealed_yet`.
+        `cosigned`, by the newest checkpoint that a quorum of witnesses has cosigned; with `epoch`, by the newest of
+        that epoch. Raises NotFound also for an event that is newer than the checkpoint, with the code
+        `not_sealed_yet`.
         """
-        return parse_text(self.send(requests.proof_request(event_id, cosigned=cosigned)))
+        return parse_text(self.send(requests.proof_request(event_id, cosigned=cosigned, epoch=epoch)))
 
     def stream(self, request: requests.ApiRequest) -> Iterator[bytes]:
         """Send a request, with retries, and yield the body of the response while it comes. Raises Unreachable when no
@@ -541,9 +542,9 @@ class AsyncWhence(AsyncCallGroups, BaseClient):
         """As `Whence.checkpoint`."""
         return parse_text(await self.send(requests.checkpoint_request(cosigned=cosigned)))
 
-    async def proof(self, event_id: str | UUID, *, cosigned: bool = False) -> str:
+    async def proof(self, event_id: str | UUID, *, cosigned: bool = False, epoch: int | None = None) -> str:
         """As `Whence.proof`."""
-        return parse_text(await self.send(requests.proof_request(event_id, cosigned=cosigned)))
+        return parse_text(await self.send(requests.proof_request(event_id, cosigned=cosigned, epoch=epoch)))
 
     def stream(self, request: requests.ApiRequest) -> AsyncIterator[bytes]:
         """As `Whence.stream`."""

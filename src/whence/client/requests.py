@@ -342,10 +342,11 @@ def tile_request(path: str) -> ApiRequest:
     return ApiRequest(method="GET", path=f"/api/v1/log/tile/{quote(path)}")
 
 
-def proof_request(event_id: str | UUID, *, cosigned: bool = False) -> ApiRequest:
-    """The proof that an event is in the log of one of these checkpoints."""
+def proof_request(event_id: str | UUID, *, cosigned: bool = False, epoch: int | None = None) -> ApiRequest:
+    """The proof that an event is in the log of one of these checkpoints, or of the newest one of an epoch."""
     path = f"{_EVENTS}/{quote(str(event_id), safe='')}/proof"
-    return ApiRequest(method="GET", path=path, query=_cosigned(cosigned))
+    query = _cosigned(cosigned) + (() if epoch is None else (("epoch", str(epoch)),))
+    return ApiRequest(method="GET", path=path, query=query)
 
 
 def _cosigned(cosigned: bool) -> tuple[tuple[str, str], ...]:

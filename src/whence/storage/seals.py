@@ -14,6 +14,7 @@ import msgspec
 
 from whence.errors import Unsound
 from whence.merkle_proofs import LeafRange
+from whence.proven_events import KEY_ROTATED
 from whence.tiles import Tile, range_hashes, tiles_under
 from whence.wire.epochs import EPOCH_REASONS
 
@@ -58,7 +59,7 @@ class EpochReason(StrEnum):
 
 EPOCH_ENDED = {
     EpochReason.RESTORED: "whence.log_restored",
-    EpochReason.ROTATED: "whence.log_key_rotated",
+    EpochReason.ROTATED: KEY_ROTATED,
     EpochReason.COMPROMISED: "whence.log_key_compromised",
 }
 """The type of the event that says why an epoch ended."""
@@ -145,6 +146,10 @@ class Seals(Protocol):
 
     async def list_checkpoints(self, tenant: str, before: int | None, limit: int) -> list[SealedCheckpoint]:
         """The checkpoints of the origin in use, the newest first: those smaller than `before`, at most `limit`."""
+        ...
+
+    async def last_checkpoint(self, tenant: str, epoch: int) -> SealedCheckpoint | None:
+        """The newest checkpoint of one epoch, or None."""
         ...
 
     async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:

@@ -499,7 +499,14 @@ _COSIGNED = Parameter(
 SEAL_PARAMETERS: dict[str, tuple[Parameter, ...]] = {
     "log": (),
     "checkpoint": (_COSIGNED,),
-    "proof": (_COSIGNED,),
+    "proof": (
+        _COSIGNED,
+        Parameter(
+            "epoch",
+            or_null(_SIZE | {"minimum": 1}),
+            "By the newest checkpoint of this epoch, and not of the one in use. Not together with cosigned.",
+        ),
+    ),
     "checkpoints": (
         Parameter("before", or_null(_SIZE | {"minimum": 1}), "Only checkpoints that are smaller than this size."),
         _listing("checkpoints")[0],

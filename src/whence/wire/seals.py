@@ -15,11 +15,13 @@ __all__ = [
     "EvidenceBody",
     "LogKeyBody",
     "LogKeysBody",
+    "ProofRequest",
     "decode_evidence",
     "encode_evidence",
     "parse_checkpoints",
     "parse_consistency",
     "parse_cosigned",
+    "parse_proof_request",
 ]
 
 
@@ -87,13 +89,30 @@ def parse_checkpoints(query_string: bytes) -> CheckpointsRequest:
     return CheckpointsRequest(before, limit or LISTING_DEFAULT)
 
 
-def parse_cosigned(route: str, query_string: bytes) -> bool:
-    """Whether a checkpoint with a quorum is asked for, on one of the routes `checkpoint` and `proof`. Raises `Invalid`
-    with every problem."""
-    reader = QueryReader(route)
+class ProofRequest(msgspec.Struct, frozen=True):
+    """By which checkpoint an event is to be proven: the newest, the newest with a quorum, or the newest of an epoch."""
+
+    cosigned: bool
+    epoch: int | None
+
+
+def parse_cosigned(query_string: bytes) -> bool:
+    """Whether a checkpoint with a quorum is asked for. Raises `Invalid` with every problem."""
+    reader = QueryReader("checkpoint")
     cosigned = reader.flag("cosigned", reader.split(query_string))
     reader.finish()
     return cosigned
+
+
+def parse_proof_request(query_string: bytes) -> ProofRequest:
+    """By which checkpoint an event is to be proven. Raises `Invalid` with every problem."""
+    reader = QueryReader("proof")
+    values = reader.split(query_string)
+    asked = ProofRequest(reader.flag("cosigned", values), reader.number("epoch", values, 1, INT_MAX, None))
+    if asked.cosigned and asked.epoch is not None:
+        reader.refuse("epoch", "An epoch is not given together with cosigned.", "epoch_with_cosigned")
+    reader.finish()
+    return asked
 
 
 def parse_consistency(query_string: bytes) -> tuple[int, int | None]:

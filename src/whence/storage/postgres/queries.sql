@@ -1250,6 +1250,9 @@ SELECT epoch, size, root, signed_at, note FROM checkpoint
  WHERE tenant_no = $1 AND epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = $1) AND size < $2
  ORDER BY size DESC LIMIT $3
 
+-- name: last_checkpoint
+SELECT epoch, size, root, signed_at, note FROM checkpoint WHERE tenant_no = $1 AND epoch = $2 ORDER BY size DESC LIMIT 1
+
 -- name: leaves
 -- In one value, since rows cost more.
 SELECT coalesce(string_agg(leaf, ''::bytea ORDER BY position), ''::bytea) FROM event

@@ -98,6 +98,17 @@ class PostgresSeals:
         found: list[SealedCheckpoint] = await self._read_as(tenant, ask)
         return found
 
+    async def last_checkpoint(self, tenant: str, epoch: int) -> SealedCheckpoint | None:
+        """The newest checkpoint of one epoch."""
+
+        async def ask(connection: Connection, owner: Tenant) -> SealedCheckpoint | None:
+            await refuse_renumbered(connection, owner)
+            row = await connection.fetchrow(_SQL["last_checkpoint"], owner.number, epoch)
+            return None if row is None else SealedCheckpoint(*row)
+
+        found: SealedCheckpoint | None = await self._read_as(tenant, ask)
+        return found
+
     async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
         """The leaf hashes of a range."""
 

@@ -955,6 +955,9 @@ SELECT epoch, size, root, signed_at, note FROM checkpoint
  WHERE tenant_no = ?1 AND epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = ?1) AND size < ?2
  ORDER BY size DESC LIMIT ?3
 
+-- name: last_checkpoint
+SELECT epoch, size, root, signed_at, note FROM checkpoint WHERE tenant_no = ? AND epoch = ? ORDER BY size DESC LIMIT 1
+
 -- name: leaves
 -- In one value, since rows cost more. group_concat joins the bytes as if they were text, and the cast takes them back.
 SELECT coalesce(CAST(group_concat(leaf, '') AS BLOB), x'')

@@ -90,6 +90,16 @@ class SQLiteSeals:
         found: list[SealedCheckpoint] = await self._ask(tenant, ask)
         return found
 
+    async def last_checkpoint(self, tenant: str, epoch: int) -> SealedCheckpoint | None:
+        """The newest checkpoint of one epoch."""
+
+        def ask(connection: apsw.Connection, tenant_no: int) -> SealedCheckpoint | None:
+            row: Any = connection.execute(_SQL["last_checkpoint"], (tenant_no, epoch)).fetchone()
+            return None if row is None else SealedCheckpoint(*row)
+
+        found: SealedCheckpoint | None = await self._ask(tenant, ask)
+        return found
+
     async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
         """The leaf hashes of a range, in a thread when there may be many."""
         read = self._read if leaves.end - leaves.first <= _LEAVES_INLINE_MAX else self._read_in_thread
