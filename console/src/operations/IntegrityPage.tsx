@@ -1,16 +1,18 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { Link, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { ApiError, getJson, ROOT, type Schemas } from "../api/client";
 import { useCheckpoint } from "../event/Proof";
 import type { EventPage } from "../api/events";
 import { Screen } from "../frame/Screen";
+import type { Search } from "../router";
 import { OutcomeBars } from "../common/charts";
 import { Copy } from "../common/Copy";
 import { Icon } from "../common/icons";
 import { ErrorState, Loading } from "../common/states";
 import { counted, grouped } from "../common/times";
 import { When } from "../common/When";
+import { Retention } from "./Retention";
 import { eventsPerSecond, followerPlace, kept, rateText, type Reading } from "./rate";
 import "./operations.css";
 
@@ -46,29 +48,42 @@ function useRate(size: number | undefined, atMs: number): number | null {
   return eventsPerSecond(readings);
 }
 
+/** The log and what follows it, or what is removed from it on purpose. */
 export function IntegrityPage() {
+  const { tab } = useSearch({ strict: false }) as Search;
+  const isRetention = tab === "retention";
+  return (
+    <Screen title={isRetention ? "Retention" : "Integrity"} {...(isRetention && { within: { to: "/integrity", name: "Integrity" } })}>
+      <div className="tb pad set-tabs">
+        <nav className="seg" aria-label="Integrity">
+          <Link to="/integrity" search={{}} activeOptions={{ exact: true }} aria-current={isRetention ? undefined : "page"}>
+            Log
+          </Link>
+          <Link to="/integrity" search={{ tab: "retention" }} aria-current={isRetention ? "page" : undefined}>
+            Retention and erasure
+          </Link>
+        </nav>
+      </div>
+      <div className="body sc">{isRetention ? <Retention /> : <Log />}</div>
+    </Screen>
+  );
+}
+
+function Log() {
   const newest = useNewest();
   const followers = useFollowers();
   const rate = useRate(newest.data?.total, newest.dataUpdatedAt);
+  if (newest.isPending) return <Loading rows={8} />;
+  if (newest.isError) return <ErrorState error={newest.error} />;
   return (
-    <Screen title="Integrity">
-      <div className="body sc">
-        {newest.isPending ? (
-          <Loading rows={8} />
-        ) : newest.isError ? (
-          <ErrorState error={newest.error} />
-        ) : (
-          <>
-            <Verdict kept={newest.data.total} size={followers.data?.size} />
-            <div className="cols even">
-              <TheLog page={newest.data} size={followers.data?.size} />
-              <Ingest page={newest.data} rate={rate} />
-            </div>
-            <Followers followers={followers.data} error={followers.error} />
-          </>
-        )}
+    <>
+      <Verdict kept={newest.data.total} size={followers.data?.size} />
+      <div className="cols even">
+        <TheLog page={newest.data} size={followers.data?.size} />
+        <Ingest page={newest.data} rate={rate} />
       </div>
-    </Screen>
+      <Followers followers={followers.data} error={followers.error} />
+    </>
   );
 }
 
