@@ -13,6 +13,7 @@ import { ErrorState, Loading } from "../common/states";
 import { counted, grouped } from "../common/times";
 import { When } from "../common/When";
 import { Retention } from "./Retention";
+import { LogVerdict } from "./Verdict";
 import { eventsPerSecond, followerPlace, kept, rateText, type Reading } from "./rate";
 import "./operations.css";
 
@@ -77,33 +78,13 @@ function Log() {
   if (newest.isError) return <ErrorState error={newest.error} />;
   return (
     <>
-      <Verdict kept={newest.data.total} size={followers.data?.size} />
+      <LogVerdict kept={newest.data.total} size={followers.data?.size} />
       <div className="cols even">
         <TheLog page={newest.data} size={followers.data?.size} />
         <Ingest page={newest.data} rate={rate} />
       </div>
       <Followers followers={followers.data} error={followers.error} />
     </>
-  );
-}
-
-function Verdict({ kept: total, size }: { kept: number; size: number | undefined }) {
-  const isEmpty = size === 0 || (size === undefined && total === 0);
-  return (
-    <section className="verdict">
-      <svg width="40" height="40" viewBox="0 0 16 16" fill="none" stroke="currentColor" strokeWidth="1" aria-hidden="true">
-        <path d="M8 1.8 13 3.6v4c0 3.2-2.1 5.4-5 6.6-2.9-1.2-5-3.4-5-6.6v-4z" />
-        <path d="M8 5v3.2M8 10.3v.1" strokeLinecap="round" />
-      </svg>
-      <div className="grow">
-        <h2>{isEmpty ? "The log is empty" : `${counted(size ?? total, "event")}, each stored with its hash`}</h2>
-        <p className="t2">
-          {!isEmpty && size !== undefined && <>Positions 1 to {grouped(size)}, without gaps. </>}
-          This page has not verified them. <span className="mono nw">whence verify</span> recomputes every hash and every count from the store, and names the
-          first position that is not as it was written.
-        </p>
-      </div>
-    </section>
   );
 }
 
