@@ -168,3 +168,33 @@ test("a webhook and a rule are made, and a secret is shown once", async () => {
   quiet(page);
   await page.context().close();
 });
+
+test("the policy, its preview, a hold and an erasure until it is done are shown, and a hold is released", async () => {
+  const sent = async (method: string, path: string, body: object) => {
+    const headers = { "X-API-Key": inject("key"), "Content-Type": "application/json" };
+    expect((await fetch(`${server}/api/v1/${path}`, { method, headers, body: JSON.stringify(body) })).ok, path).toBe(true);
+  };
+  const id = crypto.randomUUID();
+  const about = { eventType: "artifact.created", resourceType: "artifact", resourceId: id, actorType: "user", actorId: "u-17" };
+  await sent("POST", "events", { ...about, id, occurredAt: new Date().toISOString(), payload: { name: "somebody" } });
+  await sent("PUT", "retention", { maxAgeDays: 36_500, rules: [{ eventType: "chat_thread.*", maxAgeDays: 36_000 }] });
+  await sent("POST", "holds", { q: "flow:order-8841", reason: "Case <b>2026-4</b>" });
+  await sent("POST", "erasures", { eventIds: [id], reason: "Request 2026-117" });
+  const page = await visit("/integrity?tab=retention");
+  await page.getByRole("heading", { name: "Events are kept for 36,500 days" }).waitFor();
+  await page.getByRole("button", { name: "What would go now?" }).click();
+  await page.getByText("Nothing would go now.").waitFor();
+  await page.getByText("1 payload erased", { exact: true }).waitFor();
+  await page.getByText("done", { exact: true }).waitFor();
+  await accessible(page, "retention");
+  const phone = await visit("/integrity?tab=retention", "phone", "dark");
+  await phone.getByText("Case <b>2026-4</b>").waitFor();
+  await accessible(phone, "retention on a phone");
+  expect(await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+  await page.getByRole("button", { name: "Release…" }).click();
+  await page.getByRole("button", { name: "Release it" }).click();
+  await page.getByText("No event is held").waitFor();
+  quiet(page);
+  await page.context().close();
+  await phone.context().close();
+});

@@ -63,5 +63,5 @@ export async function accessible(page: Page, where: string): Promise<void> {
 /** Waits until nothing is loading any more. Not for pages that are live. */
 export async function settled(page: Page): Promise<void> {
   await page.waitForLoadState("networkidle");
-  await page.waitForFunction(() => document.querySelector("[role=status][aria-label=Loading]") === null);
+  await page.waitForFunction(() => document.querySelector("[role=status][aria-label^=Loading]") === null);
 }

@@ -56,6 +56,24 @@ test("an event is verified by the key that this browser saw first, until the log
   await page.context().close();
 });
 
+test("the whole log is verified in the browser, and a server that changes an event on its way is found out", async () => {
+  const page = await newPage(browser);
+  await signIn(page);
+  await page.goto(`${inject("server")}/integrity`);
+  await page.getByRole("button", { name: "Verify now" }).click();
+  await page.getByRole("heading", { name: "Every event is as it was written" }).waitFor();
+  await accessible(page, "a log that holds");
+  await page.route(/\/log\/entries/, async (route) => {
+    const answer = await route.fetch();
+    await route.fulfill({ response: answer, body: (await answer.text()).replace('"actorId":"gpt-4o"', '"actorId":"gpt-4p"') });
+  });
+  await page.getByRole("button", { name: "Verify now" }).click();
+  await page.getByRole("heading", { name: /^Position \d+ is not as it was written/ }).waitFor();
+  await accessible(page, "a log that does not hold");
+  quiet(page);
+  await page.context().close();
+});
+
 const proofNamed = (name: string) => (vectors("proofs.json").proofs as { name: string; proof: string }[]).find((each) => each.name === name)?.proof ?? "";
 
 /** What both copies of the page show of a proof that holds, and of one that does not. */

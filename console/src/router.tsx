@@ -9,6 +9,7 @@ import {
 } from "@tanstack/react-router";
 import { ROOT } from "./api/client";
 import { Frame } from "./frame/Frame";
+import { prefetch } from "./prefetch";
 import { readSession, SESSION_KEY } from "./session/session";
 import { ErrorState } from "./common/states";
 
@@ -32,7 +33,11 @@ const frame = createRoute({
   getParentRoute: () => root,
   id: "frame",
   component: Frame,
-  beforeLoad: async ({ context, location }) => {
+  beforeLoad: async ({ context, location, matches }) => {
+    if (context.client.getQueryData(SESSION_KEY) === undefined) {
+      for (const { routeId } of matches) void components.get(routeId)?.preload?.();
+      prefetch(context.client, location.pathname, location.search);
+    }
     const session = await context.client.ensureQueryData({ queryKey: SESSION_KEY, queryFn: readSession });
     if (session === null) throw redirect({ to: "/login", search: { back: location.href } });
   },
@@ -46,7 +51,11 @@ const home = createRoute({
   },
 });
 
+/** The components of pages, by the ids of their routes. */
+const components = new Map<string, ReturnType<typeof lazyRouteComponent>>();
+
 function page<const Path extends string>(path: Path, component: ReturnType<typeof lazyRouteComponent>) {
+  components.set(`/frame${path}`, component);
   return createRoute({ getParentRoute: () => frame, path, component });
 }
 

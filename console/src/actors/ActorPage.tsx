@@ -195,8 +195,8 @@ function Types({ title, column, rows, more = 0, self, name, period }: {
           {rows.map(({ value, count, failures }) => (
             <tr key={value}>
               <td className="mono xs">
-                <Link className="link plain" to="/explore" search={exploring([self, term(name, value)], period)}>
-                  {value}
+                <Link className="link plain cut" to="/explore" search={exploring([self, term(name, value)], period)} title={value}>
+                  <bdi>{value}</bdi>
                 </Link>
               </td>
               <td className="only-wide barcell">

@@ -56,8 +56,10 @@ export function sinceRoot(us: number): string {
   return `${sign}${minutes}:${two(seconds % 60)}.${tenths % 10}`;
 }
 
+const GROUPED = new Intl.NumberFormat("en-US");
+
 /** A count with thousands separated: "5,598". */
-export const grouped = (count: number): string => count.toLocaleString("en-US");
+export const grouped = (count: number): string => GROUPED.format(count);
 
 /** A count with its noun: "1 event", "5,598 events". */
 export const counted = (count: number, noun: string, plural = `${noun}s`): string =>

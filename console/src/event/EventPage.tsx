@@ -4,6 +4,7 @@ import type { LogEvent } from "../api/events";
 import { eventOptions } from "../explore/answers";
 import { withTerm } from "../explore/terms";
 import { Bar } from "../frame/Bar";
+import { BarTools } from "../frame/Screen";
 import { shownDetail, type FullSentence } from "../sentences/sentences";
 import { SentenceHead } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
@@ -41,6 +42,7 @@ export function EventPage() {
           </b>
         </nav>
         <span className="grow" />
+        <BarTools />
       </Bar>
       {error ? <ErrorState error={error} /> : event && words ? <Shown key={event.id} event={event} /> : <Loading />}
     </>

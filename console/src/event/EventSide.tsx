@@ -65,9 +65,9 @@ export function EventSide({ event, earlier, total }: { event: LogEvent; earlier:
         </Fact>
       </dl>
       <div className="lab sec">
-        This resource <span className="n">{total !== undefined && counted(total, "event")}</span>{" "}
-        <Link className="link n" to="/r/$resourceType/$resourceId" params={{ resourceType: event.resourceType, resourceId: event.resourceId }}>
-          Who touched it, and when
+        <span className="nw">This resource</span> <span className="n nw grow">{total !== undefined && counted(total, "event")}</span>
+        <Link className="link nw" to="/r/$resourceType/$resourceId" params={{ resourceType: event.resourceType, resourceId: event.resourceId }}>
+          Its timeline
         </Link>
       </div>
       <ul className="spine" aria-label="Events of this resource before this one">

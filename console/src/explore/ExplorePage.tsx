@@ -35,7 +35,7 @@ export function ExplorePage() {
   const filters = useMemo<Filters>(() => ({ q, from, to }), [q, from, to]);
   const isPhone = useWidthAtMost(719);
   const list = useInfiniteQuery(eventsOptions(filters));
-  const facets = useQuery({ ...facetsOptions(filters), enabled: list.data !== undefined });
+  const facets = useQuery({ ...facetsOptions(filters), enabled: q === "" || list.data !== undefined });
   const live = useLive(exploration.live, q);
   const first = list.data?.pages[0];
   const isFresh = first?.total === 0 && !q && !from && !to && !list.isPlaceholderData;
@@ -100,7 +100,7 @@ function List({ exploration, change, filters, list, live, isPhone }: ListProps) 
   const pages = useKept(list.data)?.pages;
   const events = useMemo(() => pages?.flatMap((page) => page.events) ?? [], [pages]);
   const sentences = useSentences(events);
-  const histogram = useQuery({ ...histogramOptions(filters), enabled: list.data !== undefined });
+  const histogram = useQuery({ ...histogramOptions(filters), enabled: filters.q === "" || list.data !== undefined });
   const counts = useKept(histogram.data);
   const comparison = useComparison(exploration, change, filters, counts);
   const isStale = list.isPlaceholderData || list.data === undefined;

@@ -1,16 +1,19 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { Link, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { ApiError, getJson, ROOT, type Schemas } from "../api/client";
 import { useCheckpoint } from "../event/Proof";
 import type { EventPage } from "../api/events";
 import { Screen } from "../frame/Screen";
+import type { Search } from "../router";
 import { OutcomeBars } from "../common/charts";
 import { Copy } from "../common/Copy";
 import { Icon } from "../common/icons";
 import { ErrorState, Loading } from "../common/states";
 import { counted, grouped } from "../common/times";
 import { When } from "../common/When";
+import { Retention } from "./Retention";
+import { LogVerdict } from "./Verdict";
 import { eventsPerSecond, followerPlace, kept, rateText, type Reading } from "./rate";
 import "./operations.css";
 
@@ -46,49 +49,42 @@ function useRate(size: number | undefined, atMs: number): number | null {
   return eventsPerSecond(readings);
 }
 
+/** The log and what follows it, or what is removed from it on purpose. */
 export function IntegrityPage() {
-  const newest = useNewest();
-  const followers = useFollowers();
-  const rate = useRate(newest.data?.total, newest.dataUpdatedAt);
+  const { tab } = useSearch({ strict: false }) as Search;
+  const isRetention = tab === "retention";
   return (
-    <Screen title="Integrity">
-      <div className="body sc">
-        {newest.isPending ? (
-          <Loading rows={8} />
-        ) : newest.isError ? (
-          <ErrorState error={newest.error} />
-        ) : (
-          <>
-            <Verdict kept={newest.data.total} size={followers.data?.size} />
-            <div className="cols even">
-              <TheLog page={newest.data} size={followers.data?.size} />
-              <Ingest page={newest.data} rate={rate} />
-            </div>
-            <Followers followers={followers.data} error={followers.error} />
-          </>
-        )}
+    <Screen title={isRetention ? "Retention" : "Integrity"} {...(isRetention && { within: { to: "/integrity", name: "Integrity" } })}>
+      <div className="tb pad set-tabs">
+        <nav className="seg" aria-label="Integrity">
+          <Link to="/integrity" search={{}} activeOptions={{ exact: true }} aria-current={isRetention ? undefined : "page"}>
+            Log
+          </Link>
+          <Link to="/integrity" search={{ tab: "retention" }} aria-current={isRetention ? "page" : undefined}>
+            Retention and erasure
+          </Link>
+        </nav>
       </div>
+      <div className="body sc">{isRetention ? <Retention /> : <Log />}</div>
     </Screen>
   );
 }
 
-function Verdict({ kept: total, size }: { kept: number; size: number | undefined }) {
-  const isEmpty = size === 0 || (size === undefined && total === 0);
+function Log() {
+  const newest = useNewest();
+  const followers = useFollowers();
+  const rate = useRate(newest.data?.total, newest.dataUpdatedAt);
+  if (newest.isPending) return <Loading rows={8} />;
+  if (newest.isError) return <ErrorState error={newest.error} />;
   return (
-    <section className="verdict">
-      <svg width="40" height="40" viewBox="0 0 16 16" fill="none" stroke="currentColor" strokeWidth="1" aria-hidden="true">
-        <path d="M8 1.8 13 3.6v4c0 3.2-2.1 5.4-5 6.6-2.9-1.2-5-3.4-5-6.6v-4z" />
-        <path d="M8 5v3.2M8 10.3v.1" strokeLinecap="round" />
-      </svg>
-      <div className="grow">
-        <h2>{isEmpty ? "The log is empty" : `${counted(size ?? total, "event")}, each stored with its hash`}</h2>
-        <p className="t2">
-          {!isEmpty && size !== undefined && <>Positions 1 to {grouped(size)}, without gaps. </>}
-          This page has not verified them. <span className="mono nw">whence verify</span> recomputes every hash and every count from the store, and names the
-          first position that is not as it was written.
-        </p>
+    <>
+      <LogVerdict kept={newest.data.total} size={followers.data?.size} />
+      <div className="cols even">
+        <TheLog page={newest.data} size={followers.data?.size} />
+        <Ingest page={newest.data} rate={rate} />
       </div>
-    </section>
+      <Followers followers={followers.data} error={followers.error} />
+    </>
   );
 }
 

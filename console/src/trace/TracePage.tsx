@@ -1,6 +1,7 @@
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo } from "react";
 import { Bar } from "../frame/Bar";
+import { BarTools } from "../frame/Screen";
 import type { Search } from "../router";
 import { Empty, ErrorState, Loading } from "../common/states";
 import { useTrace } from "./answers";
@@ -29,6 +30,8 @@ export function TracePage() {
     <>
       <Bar>
         <Crumbs flow={flows.length > 0 && graph !== null ? at(graph.nodes, graph.focus).correlationId : null} title={title} />
+        <span className="grow" />
+        <BarTools />
       </Bar>
       {query.isError && trace === undefined ? <ErrorState error={query.error} retry={() => void query.refetch()} /> : null}
       {query.isPending ? <Loading rows={12} /> : null}

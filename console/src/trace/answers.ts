@@ -1,4 +1,4 @@
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions, useQuery } from "@tanstack/react-query";
 import { getJson } from "../api/client";
 import type { Trace } from "./graph";
 
@@ -6,8 +6,8 @@ import type { Trace } from "./graph";
 export const NODES_MAX = 10_000;
 
 /** The trace of an event. While another one loads, the one before stays. */
-export function useTrace(eventId: string) {
-  return useQuery({
+export function traceOptions(eventId: string) {
+  return queryOptions({
     queryKey: ["trace", eventId],
     queryFn: ({ signal }) => getJson<Trace>(`api/v1/events/${encodeURIComponent(eventId)}/trace?limit=${NODES_MAX}&include=rows`, signal),
     placeholderData: keepPreviousData,
@@ -15,3 +15,5 @@ export function useTrace(eventId: string) {
     structuralSharing: false,
   });
 }
+
+export const useTrace = (eventId: string) => useQuery(traceOptions(eventId));
