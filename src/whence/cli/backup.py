@@ -75,18 +75,16 @@ def restore(
     if restored.erased:
         erased = asyncio.run(_erase_again(settings.store, restored.erased))
         if erased:
-            found = counted(erased, "payload or name", "payloads and names")
+            found = counted(erased, "payload, name or tenant", "payloads, names and tenants")
             say(f"Erased again, since the backup still had them: {found}.")
     return 0
 
 
 async def _erase_again(url: str, entries: Sequence[Erased]) -> int:
-    """Erase what the ledger of the store names, and overwrite it in the file."""
+    """Erase what the ledger of the store names."""
     store = create_store(url)
     try:
-        erased = await erase_again(store, entries, time.time_ns() // 1_000)
-        await store.removals.scrub()
-        return erased
+        return await erase_again(store, entries, time.time_ns() // 1_000)
     finally:
         await store.close()
 

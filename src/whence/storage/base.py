@@ -30,6 +30,7 @@ from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
+from whence.storage.deletions import Deletions
 from whence.storage.followers import Followers
 from whence.storage.payload_index import PayloadIndex
 from whence.storage.removals import Removals
@@ -155,6 +156,11 @@ class Store(Protocol):
     @property
     def seals(self) -> Seals:
         """What makes the logs of the store provable."""
+        ...
+
+    @property
+    def deletions(self) -> Deletions:
+        """How the store deletes tenants."""
         ...
 
     @property

@@ -49,6 +49,8 @@ from whence.storage.postgres.connections import (
 )
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
+from whence.storage.postgres.deletions import PostgresDeletions
+from whence.storage.postgres.erasure_ledger import refuse_unseen
 from whence.storage.postgres.feed import part_of_feed, position_before
 from whence.storage.postgres.followers import PostgresFollowers
 from whence.storage.postgres.histogram import histogram
@@ -110,6 +112,7 @@ class PostgresStore:
         pooler: bool = False,
         importing: bool = False,
         unsafe_durability: bool = False,
+        serving: bool = True,
         listen_url: str | None = None,
         readers: int = READERS,
         writers: int = WRITERS,
@@ -118,6 +121,7 @@ class PostgresStore:
         self._target = Target(url, pooler=pooler)
         self._unsafe_durability = unsafe_durability
         self._importing = importing
+        self._serving = serving
         self._verified = False
         self._may_remove = False
         self._reading = ConnectionPool(self._target, readers, writing=False)
@@ -132,7 +136,8 @@ class PostgresStore:
         self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
         self.payload_index = PostgresPayloadIndex(self._read, self._read_as, self._write_as)
         self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
-        self.removals = PostgresRemovals(self._write_as, self._remove_as)
+        self.removals = PostgresRemovals(self._read, self._write_as, self._remove_as)
+        self.deletions = PostgresDeletions(self._read, self._remove_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -447,6 +452,8 @@ class PostgresStore:
             self._target.inherits_role = await connection.fetchval(_SQL["may_call"])
             for note in await refuse_changed_catalogue(connection):
                 _log.info("the schema has more than Whence makes, which does no harm", what=note)
+            if self._serving:
+                await refuse_unseen(connection)
         except DRIVER_ERRORS as error:
             raise Unavailable("The PostgreSQL server cannot be reached.") from error
         finally:
