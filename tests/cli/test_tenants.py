@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx2
+import msgspec
 import pytest
 
 from tests.api.conftest import Served, event, serving
@@ -99,6 +101,50 @@ def test_nothing_is_deleted_without_its_name(cli: Cli, served: Served, api: http
     assert "legal hold" in run.fails(1, *delete, "--yes", tenant)
     assert api.get(EVENTS).json()["total"] == 1
     run.ok(*delete, "--despite-holds", "--yes", tenant)
+
+
+ANY_TENANT = Mutant(
+    "any_tenants_events_will_do",
+    "import whence.cli.tenant_folder as t\nclass Any(str):\n    def __ne__(self, other): return False\n"
+    "real = t.check_folder\nimport msgspec\n"
+    "t.check_folder = lambda *a: msgspec.structs.replace(real(*a), tenant_id=Any('x'))",
+)
+
+
+@catches(ANY_TENANT)
+def test_a_tenant_is_exported(cli: Cli, served: Served, api: httpx2.Client, tenant: str, tmp_path: Path) -> None:
+    """Its events are proven, its settings are there without a secret, and a changed folder is refused."""
+    store(api, 3)
+    with served.client(READ, ADMIN, tenant=tenant) as admin:
+        assert admin.put("/api/v1/retention", json={"maxAgeDays": 900, "rules": []}).status_code == 200
+        hooked = admin.post("/api/v1/webhooks", json={"url": "https://hooks.example.com/w"})
+        assert hooked.status_code == 201
+        until = time.monotonic() + 10
+        while "\n3\n" not in admin.get("/api/v1/log/checkpoint").text and time.monotonic() < until:
+            time.sleep(0.05)
+        key = admin.get("/api/v1/log/key").json()["keys"][-1]["key"]
+    run = cli.given(url=served.url, api_key=served.operator_key(READ, ADMIN))
+    folder = tmp_path / "export"
+    assert "3 events exported and checked" in run.ok("tenant", "export", tenant, str(folder)).err
+    everything = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    assert hooked.json()["secret"].encode() not in everything and b'hash"' not in everything
+    assert msgspec.json.decode((folder / "retention.json").read_bytes())["maxAgeDays"] == 900
+    assert len(msgspec.json.decode((folder / "keys.json").read_bytes())["keys"]) == 2
+    assert len(msgspec.json.decode((folder / "checkpoints.json").read_bytes())["checkpoints"]) >= 1
+    offline = cli.given(url="http://127.0.0.1:1", api_key="none")
+    verify = ("verify", "--export", str(folder), "--key", key)
+    assert "3 events are proven" in offline.ok(*verify).out
+    refuse = partial(offline.run, *verify)
+    assert run.fails(2, "tenant", "export", tenant, str(folder)).startswith("The folder")
+    said = (folder / "tenant.json").read_bytes()
+    (folder / "tenant.json").write_bytes(said.replace(tenant.encode(), b"another"))
+    assert (refuse().code, "not all of those of the tenant" in refuse().err) == (5, True)
+    (folder / "tenant.json").write_bytes(said)
+    kept = (folder / "holds.json").read_bytes()
+    (folder / "holds.json").write_bytes(kept + b" ")
+    assert (refuse().code, "holds.json" in refuse().err) == (5, True)
+    (folder / "holds.json").unlink()
+    assert (refuse().code, "other files" in refuse().err) == (5, True)
 
 
 def test_tenants_are_listed(cli: Cli, served: Served, api: httpx2.Client, tenant: str) -> None:

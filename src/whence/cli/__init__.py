@@ -57,7 +57,7 @@ COMMANDS = {
     "retention": ("whence.cli.retention:app", "Set how long events are kept, and remove those that are too old."),
     "hold": ("whence.cli.holds:app", "Keep events from removal, as for a legal case."),
     "erase": ("whence.cli.erase:erase", "Erase the payloads of events for ever, as a person may demand."),
-    "tenant": ("whence.cli.tenants:app", "List and delete the tenants of a store."),
+    "tenant": ("whence.cli.tenants:app", "List, export and delete tenants, as the operator."),
     "migrate": ("whence.cli.migrate:migrate", "Make the log in a PostgreSQL database, or update its schema."),
     "copy": ("whence.cli.copy_log:copy", "Copy a log unchanged into another store, as to PostgreSQL."),
     "verify": ("whence.cli.verify:verify", "Check every stored event against its hash, and every count."),

@@ -122,6 +122,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     ),
     "tenant": ("whence tenant list", "whence tenant delete acme --checkpoint acme.last"),
     "tenant list": ("whence tenant list", "whence tenant list --store sqlite:///log.db --json"),
+    "tenant export": ("whence tenant export acme acme-export",),
     "tenant delete": (
         "whence tenant delete acme --checkpoint acme.last",
         "whence tenant delete acme --no-checkpoint --yes acme",

@@ -1,6 +1,7 @@
-"""The commands `tenant list` and `tenant delete`, for the operator of a server.
+"""The commands `tenant list`, `tenant export` and `tenant delete`, for the operator of a server.
 
-They work on the store itself, with or without a running server, and need only access to it, as keys are made there.
+Listing and deleting work on the store itself, with or without a running server, and need only access to it, as keys are
+made there. An export goes through the server.
 """
 
 import os
@@ -14,10 +15,13 @@ from cyclopts import App, Parameter
 
 from whence.cli.layout import style_of_stdout
 from whence.cli.local_store import LogOption, in_store, settings_of_log
+from whence.cli.profiles import ServerOptions, client_for
+from whence.cli.tenant_folder import write_tenant_folder
 from whence.cli.terminal import on_terminal, out, out_json, printable, say, table_or_lines
 from whence.counting import counted
 from whence.deleting import Deleted, delete_tenant, remove_former_logs
 from whence.errors import Invalid, NotFound
+from whence.permissions import ADMIN, READ
 from whence.storage import Store
 from whence.wire.times import format_time
 
@@ -55,6 +59,24 @@ def list_tenants(
     ]
     lines = (line for row in rows for line in style.filled(printable(" · ".join(row))))
     out(table_or_lines(("TENANT", "EVENTS", "PAYLOAD BYTES", "KEYS", "LAST EVENT STORED"), rows, lines, style.width))
+
+
+@app.command
+def export(
+    tenant: Annotated[str, Parameter(name="NAME", help="The tenant.")],
+    folder: Annotated[Path, Parameter(name="DIR", help="A new folder.")],
+    /,
+    *,
+    server: ServerOptions | None = None,
+) -> None:
+    """Write everything of a tenant into a folder: all sealed events with their proof, checkpoints, and settings.
+
+    Needs an operator's key whose ceiling has events:read and admin. Keys and webhooks come without their secrets.
+    'whence verify --export DIR --key KEY' checks the folder offline.
+    """
+    with client_for(server) as whence:
+        manifest = write_tenant_folder(whence.for_tenant(tenant, scope=f"{READ} {ADMIN}"), tenant, folder)
+    say(f"{counted(manifest.events, 'event')} exported and checked, as of {counted(manifest.as_of, 'event')}.")
 
 
 @app.command
