@@ -14,7 +14,7 @@ from whence.histograms import HistogramRequest
 from whence.merkle_proofs import LeafRange
 from whence.names import NameRange, NameSearch, beginning
 from whence.permissions import new_api_key
-from whence.storage import Session, create_store
+from whence.storage import Head, Session, create_store
 from whence.storage.deletions import TenantDeletion
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.postgres import connections
@@ -114,7 +114,7 @@ async def everything(url: str, folder: Path) -> None:
     store = create_store(url, importing=True)
     try:
         await store.import_log(TENANT, first)
-        await store.import_retained_from(TENANT, 1)
+        await store.import_retained_from(TENANT, Head(0, b"", 0))
         await fill(store, TENANT)  # five hundred of these are repeats
         await add(store, new(1, correlation_id="flow", causation_id=FAILED_EVENT), tenant=TENANT)
         await add(store, new(2, causation_id=new(1).id), tenant=TENANT)
@@ -126,6 +126,7 @@ async def everything(url: str, folder: Path) -> None:
         await _seal(store)
         await _remove(store)
         await _delete(store)
+        await store.import_removed(TENANT, bytes(32))
     finally:
         await store.close()
 

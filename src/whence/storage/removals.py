@@ -15,6 +15,7 @@ __all__ = [
     "HOLD",
     "LASTING_TYPES",
     "PAYLOAD_ERASED",
+    "POLICY",
     "REMOVAL",
     "REMOVED_AT_ONCE",
     "RETENTION_APPLIED",
@@ -28,6 +29,9 @@ __all__ = [
 
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
+
+POLICY = "retention"
+"""The kind and the id of the definition of a tenant's policy of retention."""
 
 REMOVAL = "removal"
 """The kind of the definitions of removals that are asked for and not done."""

@@ -365,7 +365,9 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from)
+        return Head(
+            row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from, row.removed_recorded_at
+        )
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -394,11 +396,17 @@ class PostgresStore:
         work = partial(replication.import_events, events=events, cached=self._numbers)
         await self._grow(tenant, partial(work, joined=not self._target.on_citus))
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
-        """Set the first position that is still kept; see `Store`."""
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Append positions without events; see `Store`."""
         if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._write_as(tenant, partial(replication.import_retained_from, position=position))
+        await self._grow(tenant, partial(replication.import_removed, leaves=leaves))
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
+        """Take over what no event says; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._write_as(tenant, partial(replication.import_retained_from, head=head))
 
     async def _ask(
         self, viewer: Viewer, query: Query, question: Question, *, indexed: bool, matching: bool = True

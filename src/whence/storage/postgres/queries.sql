@@ -43,7 +43,9 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
  WHERE tenant_no = $1
 
 -- name: retain_from
-UPDATE head SET retained_from = greatest(retained_from, $2) WHERE tenant_no = $1
+UPDATE head SET retained_from = greatest(retained_from, $2), recorded_at = greatest(recorded_at, $3),
+       removed_recorded_at = greatest(removed_recorded_at, $4)
+ WHERE tenant_no = $1
 
 -- name: payload_bytes
 -- Of the events after a position and up to another. The length of a payload is found without reading it.

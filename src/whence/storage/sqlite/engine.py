@@ -312,7 +312,9 @@ class SQLiteReads:
         row: SQLiteHeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from)
+        return Head(
+            row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from, row.removed_recorded_at
+        )
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -499,11 +501,17 @@ class SQLiteStore(SQLiteReads):
         )
         self._head_notifier.wake(tenant)
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
-        """Set the first position that is still kept; see `Store`."""
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Append positions without events; see `Store`."""
         if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._writer.submit(lambda connection: replication.import_retained_from(connection, tenant, position))
+        await self._writer.submit(lambda connection: replication.import_removed(connection, tenant, leaves))
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
+        """Take over what no event says; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._writer.submit(lambda connection: replication.import_retained_from(connection, tenant, head))
 
     # --- life --------------------------------------------------------------------------------------------------
 

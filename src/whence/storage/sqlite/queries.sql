@@ -28,7 +28,9 @@ UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actor
  WHERE tenant_no = ?
 
 -- name: retain_from
-UPDATE tenant SET retained_from = max(retained_from, ?) WHERE tenant = ?
+UPDATE tenant SET retained_from = max(retained_from, ?), recorded_at = max(recorded_at, ?),
+       removed_recorded_at = max(removed_recorded_at, ?)
+ WHERE tenant = ?
 
 -- name: payload_bytes
 -- Of the events after a position and up to another. SQLite finds the length without reading the payload.

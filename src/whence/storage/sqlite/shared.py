@@ -13,7 +13,7 @@ import msgspec
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Receipt, Store, Write
+from whence.storage.base import HashedEvent, Head, Receipt, Store, Write
 from whence.storage.credentials import Session
 from whence.storage.deletions import TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
@@ -143,7 +143,11 @@ class SharedStore(SQLiteReads):
         """Refuse: a store that is served does not take the events of another; see `Store`."""
         raise StoreRefused("This store was not opened to be restored.")
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Refuse, as `import_log` does; see `Store`."""
+        raise StoreRefused("This store was not opened to be restored.")
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
         """Refuse, as `import_log` does; see `Store`."""
         raise StoreRefused("This store was not opened to be restored.")
 
