@@ -176,7 +176,7 @@ _CLEAR = """
 DO $$ BEGIN
     EXECUTE (SELECT 'TRUNCATE ' || string_agg('whence.' || relname, ', ') FROM pg_class
               WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' AND relname <> 'migration');
-    TRUNCATE whence_signed.signed;
+    TRUNCATE whence_signed.signed, whence_signed.erased;
 END $$
 """
 

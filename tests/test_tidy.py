@@ -73,6 +73,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "delivery",
             "alerting",
             "announcements",
+            "deleting",
             "erasing_again",
             "legal_holds",
             "removal",
@@ -97,7 +98,7 @@ LATE_IMPORTS = {
     ("whence", "import_module"),  # the public names, loaded when first used
     ("whence.cli", "whence.cli.app"),  # the overview must not wait for it
     ("whence.cli.completion", "import_module"),  # to see which commands can run here
-    ("whence.cli.keys", "whence.cli.logs"),  # needs the extra `server`
+    ("whence.cli.local_store", "whence.cli.logs"),  # needs the extra `server`
     ("whence.client.base_client", "whence.client.transport"),  # slow to load: a constructor does, and not an import
     ("whence.client.clients", "whence.client.transport"),
     ("whence.client.clients", "asyncio"),  # slow to load, as the following: `import whence` is to cost a program little

@@ -1,18 +1,20 @@
-"""Erasures that are done again after a backup was restored that is older than they are.
+"""Erasures and deletions that are done again after a backup was restored that is older than they are.
 
-The restored store has a mark until then, and is not served. After a stop in between, the restore has to be done again.
+A restored SQLite file has a mark until then, and is not served. After a stop in between, the restore has to be done again.
 """
 
 from collections.abc import Sequence
 
 from whence.alerting import forget_at_rest
 from whence.announcements import announcement
+from whence.deleting import remove_former_logs
 from whence.errors import Unavailable, WhenceError
 from whence.events import Viewer
 from whence.legal_holds import holds_of
 from whence.merkle_proofs import LeafRange
 from whence.retention import RemovalRequest, ranges_of
 from whence.storage.base import Store, Write
+from whence.storage.deletions import TenantDeletion
 from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, UNFINISHED_RESTORE, Erased
 from whence.wire.ids import new_uuid7
 from whence.wire.log_events import EVENT_LOG_ACTOR
@@ -36,10 +38,31 @@ async def finish_restore(store: Store, entries: Sequence[Erased], now: int) -> i
 
 
 async def erase_again(store: Store, entries: Sequence[Erased], now: int) -> int:
-    """Erase what these entries of a ledger name and the store still has, each part after its announcement. Holds do
-    not count: it was erased when nothing held it. Returns how many payloads and names that were. `now` is in
-    microseconds since the epoch."""
-    return sum([await _erase(store, entry, now) for entry in entries])
+    """Erase what these entries of a ledger name and the store still has, each part after its announcement, and delete
+    the tenants. Holds do not count: it was erased when nothing held it. Returns how many payloads, names and tenants
+    that were. `now` is in microseconds since the epoch."""
+    done = 0
+    for entry in entries:
+        if entry.deleted_at is None:
+            done += await _erase(store, entry, now)
+        else:
+            done += await _delete(store, entry, entry.deleted_at)
+    await remove_former_logs(store)
+    await store.removals.see_erasures(entries)
+    return done
+
+
+async def _delete(store: Store, entry: Erased, deleted_at: int) -> int:
+    """Delete a tenant, if it is the one that was deleted and no later one of this name."""
+    size = (await store.head(entry.tenant)).size
+    keys = await store.credentials.list_keys(entry.tenant)
+    if size and not (entry.events and await _is_same(store, entry.tenant, *entry.events[0])):
+        return 0
+    if not size and (not keys or any(key.created_at > deleted_at for key in keys)):
+        return 0
+    again = TenantDeletion(size=size, deleted_at=deleted_at, noted=True)
+    await store.deletions.delete_tenant(entry.tenant, again)
+    return 1
 
 
 async def _erase(store: Store, entry: Erased, now: int) -> int:

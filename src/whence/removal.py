@@ -51,6 +51,7 @@ from whence.storage.followers import DEFINITIONS_MAX, Definition
 from whence.storage.removals import (
     LASTING_TYPES,
     PAYLOAD_ERASED,
+    REMOVAL,
     REMOVAL_WITHDRAWN,
     REMOVED_AT_ONCE,
     RETENTION_APPLIED,
@@ -61,7 +62,7 @@ from whence.wire.log_events import EVENT_LOG_ACTOR
 
 __all__ = ["DONE", "KIND", "Pace", "RemovalWork", "list_requests", "request_of"]
 
-KIND = "removal"
+KIND = REMOVAL
 """The kind of the definitions of requests that are not done. Their lease has the same name."""
 
 DONE = "removal_done"

@@ -15,6 +15,7 @@ from whence.removal_parts import erased_to, holds_released, last_expired
 from whence.retention import FOR_EVER, Policy, RemovalRequest
 from whence.storage.base import Store
 from whence.storage.followers import Definition
+from whence.storage.removals import POLICY
 from whence.wire.ids import new_uuid7
 from whence.wire.log_events import EVENT_LOG_ACTOR
 
@@ -23,7 +24,6 @@ __all__ = ["LEASE", "RetentionSchedule", "policy_of", "put_policy", "request_run
 LEASE = "retention"
 """The name of the lease."""
 
-_POLICY = "retention"
 _TRIES = 5
 _FIRST_S = 30.0
 _EVERY_S = 3_600.0
@@ -37,7 +37,7 @@ _log = structlog.get_logger("whence.removal")
 async def policy_of(store: Store, tenant: str, default: Policy) -> tuple[Policy, Literal["tenant", "server", "none"]]:
     """The policy of a tenant, and whose it is: its own, else the server's; `none` where
     neither has one."""
-    definition = await store.followers.get_definition(tenant, _POLICY, _POLICY)
+    definition = await store.followers.get_definition(tenant, POLICY, POLICY)
     if definition is not None:
         return msgspec.json.decode(definition.body, type=Policy), "tenant"
     return (FOR_EVER, "none") if default == FOR_EVER else (default, "server")
@@ -46,9 +46,9 @@ async def policy_of(store: Store, tenant: str, default: Policy) -> tuple[Policy,
 async def put_policy(store: Store, tenant: str, policy: Policy) -> None:
     """Set the policy of a tenant. Raises Busy when others do so at the same time."""
     for _ in range(_TRIES):
-        former = await store.followers.get_definition(tenant, _POLICY, _POLICY)
+        former = await store.followers.get_definition(tenant, POLICY, POLICY)
         version = 1 if former is None else former.version + 1
-        definition = Definition(tenant, _POLICY, _POLICY, version, msgspec.json.encode(policy))
+        definition = Definition(tenant, POLICY, POLICY, version, msgspec.json.encode(policy))
         if await store.followers.put_definition(definition):
             return
     raise Busy("The policy is being changed by others at the same time. Send it again.")

@@ -374,8 +374,10 @@ class Sealing:
 
     async def _following(self, tenant: str, last: Origin | None) -> Origin:
         """The origin after another one, or the first. A name for which something was signed before is not used again:
-        the store has lost that log."""
-        epoch = 1 if last is None else last.epoch + 1
+        the store has lost that log. Nor is one of a
+        tenant that was deleted."""
+        former = await self._store.deletions.former_logs(tenant)
+        epoch = max([0 if last is None else last.epoch, *[log.epoch for log in former]]) + 1
         while await self._seals.get_signed(f"{self._log_name}/{tenant}/{epoch}") is not None:
             epoch += 1
         name = f"{self._log_name}/{tenant}/{epoch}"

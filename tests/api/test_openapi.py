@@ -365,6 +365,7 @@ def test_every_example_of_a_request_is_accepted(served: Served) -> None:
     document = build_openapi(served.settings, route_handlers(served.settings))
     sent = 0
     operator = {"Authorization": f"Bearer {served.operator_key(READ, WRITE)}"}
+    served.key(READ, tenant=examples.REQUESTS["ChosenTenant"]["tenantId"])  # the tenant has to be there
     with served.client(READ, WRITE, ADMIN, tenant="examples") as client:
         client.post("/api/v1/events", json=examples.REQUESTS["NewEvent"])
         served.wait(served.store.seals.add_origin("examples", Origin(1, "log.example/examples/1", "key")))

@@ -110,9 +110,35 @@ def test_an_operator_opens_one_tenant_after_the_other(server: Served) -> None:
     second = chosen(choose(server, first, "beta"))
     assert total(server, second) == SIZES["beta"]
     assert httpx2.get(server.url + EVENTS, headers=first).status_code == 401
-    newcomer = chosen(choose(server, second, "newcomer"))
-    assert total(server, newcomer) == 0
-    assert httpx2.post(server.url + EVENTS, headers=newcomer, json=event()).status_code == 403
+    assert httpx2.post(server.url + EVENTS, headers=second, json=event()).status_code == 403
+
+
+async def exists(_store: Any, _tenant: str) -> bool:
+    """Mutant: every name is a tenant's."""
+    return True
+
+
+async def is_near(store: Any, tenant: str) -> bool:
+    """Mutant: a tenant whose name begins alike will do."""
+    return bool(await store.tenants(tenant[:1], 1))
+
+
+@catches(
+    replaced(session_tenants, "_exists", exists, "a_mistyped_tenant_is_made"),
+    replaced(session_tenants, "_exists", is_near, "the_next_tenant_will_do"),
+)
+def test_a_mistyped_tenant_is_not_made(tmp_path: Path) -> None:
+    """Not even where sessions are recorded: an operator gets a 404, and the list stays as it is."""
+    with serving(tmp_path, record=("sessions",)) as served:
+        fill(served)
+        served.key(READ, tenant="keyed")
+        key = operator(served, READ)
+        for tenant in ("acmee", "acm", "b", "zeta", "A", "-"):
+            refused = choose(served, key, tenant)
+            assert (refused.status_code, code_of(refused)) == (404, "not_found"), tenant
+        assert offered(served, key) == (True, [*SIZES, "keyed"])
+        for tenant in (*SIZES, "keyed"):
+            chosen(choose(served, key, tenant))
 
 
 async def time_passes() -> None:

@@ -23,6 +23,7 @@ from whence.api import http_protocol, middleware, streams
 from whence.api.admission import Admission
 from whence.events import Query
 from whence.permissions import READ, WRITE
+from whence.storage.deletions import TenantDeletion
 
 STREAM = f"{EVENTS}/stream"
 PATIENCE_S = 15.0
@@ -436,3 +437,16 @@ def test_nothing_is_skipped_beside_writers(served: Served) -> None:
             tail.join(10)
         for tail, exact in zip(tails, expected, strict=True):
             assert tail.seen[: len(exact)] == exact, f"seed {seed}"
+
+
+def test_a_stream_of_a_deleted_tenant_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose credential is still good, as a token of another issuer may be. It says what to do."""
+    monkeypatch.setattr(streams, "_CHECK_S", PATIENCE_S)
+    monkeypatch.setattr(streams, "_WATCH_S", 0.2)
+    with serving(tmp_path) as served, served.client(READ, WRITE) as client:
+        fill(client, 3)
+        reader = Reader(client, "from=start")
+        reader.wait_for(3)
+        served.wait(served.store.deletions.delete_tenant("acme", TenantDeletion(size=3, deleted_at=2**62)))
+        wait_until(lambda: bool(reader.of_type("bye")), PATIENCE_S)
+        assert json.loads(reader.of_type("bye")[0].data)["code"] == "after_range"

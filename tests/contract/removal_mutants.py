@@ -236,5 +236,5 @@ def leaves_are_not_kept(patch: Patch) -> None:
     async def later(*_: Any) -> None:
         return None
 
-    patch.setattr(purge, "_tile_leaves", lambda *_: None)
-    patch.setattr(postgres_purge, "_tile_leaves", later)
+    patch.setattr(purge, "tile_leaves", lambda *_: None)
+    patch.setattr(postgres_purge, "tile_leaves", later)

@@ -10,6 +10,7 @@ from tests.contract import (
     actor_total_mutants,
     cause_mutants,
     changed_mutants,
+    deletions_mutants,
     feed_mutants,
     followers_mutants,
     histogram_mutants,
@@ -36,9 +37,11 @@ MODULES: tuple[ModuleType, ...] = (
     reach_mutants,
     seals_mutants,
     removal_mutants,
+    deletions_mutants,
 )
 
 ONE_STORE = {
+    "events_of_the_next_tenant_too": "On PostgreSQL row-level security hides them from the statement.",
     "all_events_are_of_another_bucket": (
         "PostgreSQL reads the count of a whole log together with its head. SQLite asks for it by the block "
         "`span_total`, which tenant_dropped_in_totals breaks."

@@ -14,11 +14,12 @@ from whence.histograms import HistogramRequest
 from whence.merkle_proofs import LeafRange
 from whence.names import NameRange, NameSearch, beginning
 from whence.permissions import new_api_key
-from whence.storage import Session, create_store
+from whence.storage import Head, Session, create_store
+from whence.storage.deletions import TenantDeletion
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.postgres import connections
 from whence.storage.postgres.payload_index import forget_payload_values
-from whence.storage.removals import REMOVED_AT_ONCE, Purge
+from whence.storage.removals import REMOVED_AT_ONCE, Erased, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
@@ -113,7 +114,7 @@ async def everything(url: str, folder: Path) -> None:
     store = create_store(url, importing=True)
     try:
         await store.import_log(TENANT, first)
-        await store.import_retained_from(TENANT, 1)
+        await store.import_retained_from(TENANT, Head(0, b"", 0))
         await fill(store, TENANT)  # five hundred of these are repeats
         await add(store, new(1, correlation_id="flow", causation_id=FAILED_EVENT), tenant=TENANT)
         await add(store, new(2, causation_id=new(1).id), tenant=TENANT)
@@ -124,6 +125,8 @@ async def everything(url: str, folder: Path) -> None:
         await _follow(store)
         await _seal(store)
         await _remove(store)
+        await _delete(store)
+        await store.import_removed(TENANT, bytes(32))
     finally:
         await store.close()
 
@@ -267,3 +270,14 @@ async def _remove(store: Any) -> None:
     assert len(await store.seals.read_leaves(TENANT, LeafRange(100, 600))) == 500 * 32
     await removals.settle(TENANT)
     assert await removals.scrub()
+    assert await removals.unseen_erasures() == []
+    await removals.see_erasures([Erased(TENANT, (), entry=1)])
+
+
+async def _delete(store: Any) -> None:
+    size = (await store.head(TENANT)).size
+    await store.deletions.delete_tenant(TENANT, TenantDeletion(size=size, deleted_at=NOON))
+    [former] = await store.deletions.former_logs()
+    while await store.deletions.remove_rows(former.number, 400):
+        pass
+    assert await store.deletions.former_logs() == []

@@ -19,20 +19,25 @@ import pytest
 from tests.contract.made import add, new, stored
 from tests.data.sample import SAMPLE
 from tests.databases import execute, fresh_database
+from whence import copying
 from whence.copying import copy_log
 from whence.demo import recording
-from whence.errors import NotFound, PositionGone, StoreRefused, Unavailable, Unsound
-from whence.events import Event, NewEvent, PageRequest, Query, Viewer, Vocabulary
+from whence.errors import Invalid, NotFound, PositionGone, StoreRefused, Unavailable, Unsound
+from whence.events import Event, NewEvent, PageRequest, PartRequest, Query, Viewer, Vocabulary
+from whence.merkle_proofs import LeafRange
 from whence.permissions import new_api_key, new_operator_key
-from whence.storage import HashedEvent, Session, Write, create_store
+from whence.storage import HashedEvent, Session, Write, create_store, verify_store
 from whence.storage.base import READ_BYTES
+from whence.storage.followers import Definition
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import rows as postgres_rows
-from whence.storage.removals import Purge
+from whence.storage.removals import HOLD, PAYLOAD_ERASED, POLICY, REMOVAL, RETENTION_APPLIED, Purge
 from whence.storage.sqlite import append as sqlite_append
 from whence.storage.sqlite import rows as sqlite_rows
 from whence.storage.sqlite.verify import verify
 from whence.wire.event import IngestContext, parse_batch
+from whence.wire.ids import new_uuid7
+from whence.wire.log_events import log_event
 
 pytestmark = pytest.mark.slow
 
@@ -382,19 +387,106 @@ async def alter(store: Any, sqlite_sql: str, postgres_sql: str) -> None:
         await execute(store.url, postgres_sql)
 
 
-async def test_a_log_with_gaps_is_refused(tmp_path: Path) -> None:
-    """A log from which events were removed is not copied, and neither is one in which an actor has another id; nothing
-    is written, and the sentence says what to do. When an erasure happened is copied."""
+async def purged(source: Any, end: int, keep: list[int]) -> None:
+    """Remove the events before a position but for some, as retention does: after an event that says so."""
+    await announced(source, RETENTION_APPLIED, [[1, end - 1]])
+    for since in range(1, end, 400):
+        await source.removals.purge(TENANT, Purge(since, min(since + 400, end), keep), [])
+
+
+async def announced(source: Any, type_: str, ranges: list[list[int]]) -> None:
+    body = log_event(TENANT, type_, {"ranges": ranges}, event_id=new_uuid7(), at=time.time_ns() // 1_000)
+    assert (await add(source, body))[0].error is None
+
+
+async def test_a_purged_log_is_copied(pair: tuple[Any, Any]) -> None:
+    """Its leaves come along, so the root is the same and the copy verifies, and so does one that broke off. Events that
+    are held come too. What is as old as those that were removed is refused by the target as well."""
+    source, target = pair
+    await purged(source, 1_600, [3, 4, 700, 1_050, 1_098, 1_099, 1_599])
+    for kind, id_ in ((HOLD, "hold"), (POLICY, POLICY)):
+        await source.followers.put_definition(Definition(TENANT, kind, id_, 1, b'{"a": 1}'))
+    real = target.import_log
+
+    async def breaking(tenant: str, events: list[HashedEvent]) -> None:
+        if events[0].event.position == 1_599:
+            raise Unavailable("The server is gone.")
+        await real(tenant, events)
+
+    target.import_log = breaking
+    with pytest.raises(Unavailable):
+        await copy_log(source, target)
+    target.import_log = real
+    assert (await copy_log(source, target)).before == 1_598
+    assert await target.head(TENANT) == await source.head(TENANT)
+    assert (await target.head(TENANT)).retained_from == 1_600
+    assert await every_event(target) == await every_event(source)
+    assert await target.actor_stats(Viewer(TENANT), Query()) == await source.actor_stats(Viewer(TENANT), Query())
+    assert await target.process_map(Viewer(TENANT), None, None) == await source.process_map(Viewer(TENANT), None, None)
+    for kind in (HOLD, POLICY):
+        listed = [await store.followers.list_definitions(kind) for store in pair]
+        assert listed[0] == listed[1] != []
+    leaves = LeafRange(0, 2_501)
+    assert await target.seals.read_leaves(TENANT, leaves) == await source.seals.read_leaves(TENANT, leaves)
+    [receipt] = await add(target, new(5))
+    assert isinstance(receipt.error, Invalid)
+    assert (await verify_store(target.url)).sound
+
+
+async def every_event(store: Any) -> list[Event]:
+    part = await store.list_part(Viewer(TENANT), Query(), PartRequest(limit=5_000, as_of=2_501))
+    found: list[Event] = part.events
+    return found
+
+
+@pytest.mark.parametrize("removal", ["erasure", "retention", "unannounced"])
+async def test_nothing_that_was_removed_stays_in_a_copy(pair: tuple[Any, Any], removal: str) -> None:
+    """A copy that began before a removal does not go on after it. While a removal is not done, none begins."""
+    source, target = pair
+    await copy_log(source, target)
+    if removal == "erasure":
+        await announced(source, PAYLOAD_ERASED, [[7, 7]])
+        await source.removals.erase_payloads(TENANT, [7], 5, [])
+    elif removal == "retention":
+        await purged(source, 10, [])
+    else:
+        await source.removals.purge(TENANT, Purge(1, 10, []), [])
+    with pytest.raises(StoreRefused, match="new, empty store"):
+        await copy_log(source, target)
+    await source.followers.put_definition(Definition(TENANT, REMOVAL, "removal", 1, b"{}"))
+    with pytest.raises(StoreRefused, match="not done"):
+        await copy_log(source, target)
+
+
+@pytest.mark.parametrize("wrong", ["leaves are not kept", "erased payloads stay"])
+async def test_mutant_a_copy_that_leaves_removals_out_is_caught(
+    pair: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    """A copy without the leaves of what was removed does not pass its verification, and one that goes on after an
+    erasure fails the test."""
+
+    async def nothing(*_values: Any) -> None:
+        return None
+
+    if wrong == "erased payloads stay":
+        monkeypatch.setattr(copying, "_refuse_unerased", nothing)
+        with pytest.raises(pytest.fail.Exception):
+            await test_nothing_that_was_removed_stays_in_a_copy(pair, "erasure")
+        return
+    replication = sys.modules[f"whence.storage.{pair[1].kind}.replication"]
+    monkeypatch.setattr(replication, "tile_leaves", nothing if pair[1].kind == "postgres" else lambda *_values: None)
+    with pytest.raises((AssertionError, Unsound)):
+        await test_a_purged_log_is_copied(pair)
+
+
+async def test_a_log_with_another_name_is_refused(tmp_path: Path) -> None:
+    """A log in which an actor has another id is not copied; the sentence says what to do. When an erasure happened is
+    copied."""
     source, target = [await opened("sqlite", tmp_path) for _ in range(2)]
     await add(source, *map(new, range(1, 9)))
     await source.removals.erase_payloads(TENANT, [7], 5, [])
     await copy_log(source, target)
     assert (await target.get_event(Viewer(TENANT), new(7).id)).erased_at == 5
-    await add(source, new(9))
-    await source.removals.purge(TENANT, Purge(1, 4, [2]), [])
-    with pytest.raises(StoreRefused, match="whence backup"):
-        await copy_log(source, target)
-    assert (await target.head(TENANT)).size == 8
     await source.close()
     source = await opened("sqlite", tmp_path)
     await add(source, *map(new, range(1, 9)), new(9, actor_id="bob"))

@@ -8,15 +8,20 @@ import apsw
 import pytest
 
 from tests.contract.made import TENANT, new, stored
+from tests.databases import copied_database, execute, fetch, fresh_database
 from tests.storage.test_alerting import COUNT, begun, run
 from tests.storage.test_alerting import made as made_rule
 from tests.storage.test_removal_work import announced, done_already, done_by, hold, later, retained
 from tests.unit.mutants import catches, replaced
 from whence import erasing_again
-from whence.erasing_again import finish_restore
+from whence.erasing_again import erase_again, finish_restore
 from whence.errors import StoreRefused
 from whence.events import Query, Viewer
 from whence.storage import backend_for, create_store, verify_store
+from whence.storage.deletions import TenantDeletion
+from whence.storage.postgres import deletions as postgres_deletions
+from whence.storage.postgres import engine as postgres_engine
+from whence.storage.postgres import removals as postgres_removals
 from whence.storage.removals import Erased
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 
@@ -52,7 +57,7 @@ async def made(folder: Path) -> Any:
     return store
 
 
-def nothing_noted(*_: Any) -> None:
+def nothing_noted(*_: Any, **_more: Any) -> None:
     """Mutant: the ledger stays empty."""
 
 
@@ -137,3 +142,83 @@ async def test_a_ledger_survives_a_crash_and_no_other_damage(tmp_path: Path) -> 
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(StoreRefused, match="is damaged"):
             ledger.read()
+
+
+async def let_go(store: Any, tenant: str = TENANT) -> None:
+    """Delete a tenant as it is."""
+    size = (await store.head(tenant)).size
+    await store.deletions.delete_tenant(tenant, TenantDeletion(size=size, deleted_at=time.time_ns() // 1_000))
+
+
+@catches(replaced(ErasureLedger, "add", nothing_noted, "nothing_noted"))
+async def test_a_restored_backup_has_no_tenant_that_was_deleted(tmp_path: Path) -> None:
+    """It is deleted again, also from the file. A later one of the same name, and other tenants, stay."""
+    store = await made(tmp_path)
+    await stored(store, new(1), tenant="other")
+    await let_go(store)
+    await store.close()
+    store, again = await restored(tmp_path)
+    assert again == 1
+    assert await store.tenants() == []
+    assert files_with(tmp_path, WORD) == {"backup.db"}
+    await stored(store, new(7))
+    backend_for(url_of(tmp_path)).backup(url_of(tmp_path), str(tmp_path / "backup.db"), force=True, progress=None)
+    await store.close()
+    store, again = await restored(tmp_path)
+    assert again == 0
+    assert (await store.head(TENANT)).size == 1
+    await store.close()
+    assert (await verify_store(url_of(tmp_path))).sound
+
+
+async def dumped_and_restored(url: str, dump: str) -> Any:
+    """A store on an earlier copy of a database, in which the schema of the ledger is that of today: so a restore of the
+    schema `whence` leaves it."""
+    rows = await fetch(url, "SELECT entry, deleted_at, tenant, new_id, positions, leaves FROM whence_signed.erased")
+    assert await fetch(dump, "SELECT 1 FROM whence_signed.erased") == []
+    for entry, deleted_at, tenant, new_id, positions, leaves in rows:
+        texts = ["NULL" if each is None else f"'{each}'" for each in (deleted_at, tenant, new_id)]
+        found = ", ".join(f"'\\x{leaf.hex()}'::bytea" for leaf in leaves)
+        await execute(
+            dump,
+            "INSERT INTO whence_signed.erased (entry, deleted_at, tenant, new_id, positions, leaves) OVERRIDING SYSTEM "
+            f"VALUE VALUES ({entry}, {', '.join(texts)}, ARRAY{list(positions)}::bigint[], ARRAY[{found}]::bytea[])",
+        )
+    await execute(dump, "SELECT setval(pg_get_serial_sequence('whence_signed.erased', 'entry'), 100)")
+    with pytest.raises(StoreRefused, match="whence migrate"):
+        await create_store(dump).check_servable()
+    return create_store(dump, serving=False)
+
+
+async def not_noted(*_: Any) -> None:
+    """Mutant: the ledger stays empty, or nobody looks at it."""
+
+
+@catches(
+    replaced(postgres_removals.erasure_ledger, "note", not_noted, "nothing_noted"),
+    replaced(postgres_deletions, "note", not_noted, "no_deletion_noted"),
+    replaced(postgres_engine, "refuse_unseen", not_noted, "served_as_it_is"),
+)
+async def test_a_restored_dump_has_nothing_that_was_erased() -> None:
+    """On PostgreSQL the ledger is beside the schema of the log. Until its entries are done again, the log is not
+    served."""
+    url = await fresh_database()
+    store = create_store(url)
+    await stored(store, *(new(number, actor_id="mallory", payload=b'{"a":"zanzibar"}') for number in (1, 2, 3)))
+    await stored(store, new(1), tenant="other")
+    await store.close()
+    dump = await copied_database(url)
+    store = create_store(url)
+    await done_by(store, query=MALLORY, pseudonym="erased-1")
+    await let_go(store, "other")
+    assert await store.removals.unseen_erasures() == []
+    await store.close()
+    store = await dumped_and_restored(url, dump)
+    assert await erase_again(store, await store.removals.unseen_erasures(), time.time_ns() // 1_000) == 5
+    assert await store.removals.unseen_erasures() == []
+    page = await store.read_feed(Viewer(TENANT), Query(resource_types=("action_run",)), 0, 10)
+    assert [(event.actor_id, event.payload) for event in page.events] == [("erased-1", None)] * 3
+    assert await store.tenants() == [TENANT]
+    await store.close()
+    await create_store(dump).check_servable()
+    assert (await verify_store(dump)).sound

@@ -18,7 +18,7 @@ from whence.storage.sql import load_blocks
 
 pytestmark = pytest.mark.slow
 
-NOT_A_TENANTS = {"tenant", "api_key", "session", "lease", "definition", "migration"}
+NOT_A_TENANTS = {"tenant", "api_key", "session", "lease", "definition", "migration", "former_log", "erasure"}
 """Tables without rows of a tenant's log, which every node has."""
 
 KEYS = """

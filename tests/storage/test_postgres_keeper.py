@@ -14,6 +14,7 @@ from tests.storage.test_postgres_schema import refusal
 from whence.errors import Unavailable
 from whence.storage import create_store
 from whence.storage.postgres import append_function, connections
+from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 
 OTHER = 2
 
@@ -24,6 +25,8 @@ REMOVAL = (
     "DELETE FROM flow",
     "DELETE FROM resource",
     "DELETE FROM bucket",
+    "DELETE FROM tile",
+    "DELETE FROM origin",
     "UPDATE event SET payload = NULL, salt = NULL, payload_hash = leaf, erased_at = 1",
     "UPDATE actor SET actor_id = 'nobody'",
 )
@@ -36,11 +39,16 @@ FORBIDDEN = (
     "INSERT INTO event SELECT * FROM event",
     "INSERT INTO kind SELECT * FROM kind",
     "DELETE FROM head",
-    "DELETE FROM tile",
-    "DELETE FROM checkpoint",
     "UPDATE origin SET key = ''",
-    "SELECT FROM api_key",
-    "DELETE FROM definition",
+    "UPDATE checkpoint SET note = ''",
+    "UPDATE tenant SET tenant_no = 9",
+    "SELECT hash FROM api_key",
+    "UPDATE api_key SET revoked_at = NULL",
+    "SELECT hash FROM session",
+    "DELETE FROM former_log",
+    "DELETE FROM erasure",
+    "DELETE FROM whence_signed.erased",
+    "UPDATE whence_signed.erased SET tenant = ''",
 )
 """What even a removal may not do."""
 
@@ -52,6 +60,10 @@ async def unchanged(anyio_backend: str) -> str:
     store = create_store(made)
     await add(store, new(1), tenant="acme")
     await add(store, new(1), new(2), tenant="other")
+    for tenant in ("acme", "other"):
+        await store.seals.add_origin(tenant, Origin(1, f"log.example/{tenant}/1", "a key"))
+        await store.seals.put_checkpoint(tenant, SealedCheckpoint(1, 1, bytes(32), 0, "a note"), 0)
+        await store.seals.put_tiles(tenant, [TileRow(1, 0, bytes(32))])
     await store.close()
     return made
 

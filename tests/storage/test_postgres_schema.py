@@ -100,6 +100,7 @@ async def test_a_database_without_a_log_is_refused() -> None:
         "0007 seals",
         "0008 removals",
         "0009 payload_fields",
+        "0010 former_logs",
     ]
     await opened(url)
 

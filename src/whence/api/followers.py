@@ -16,6 +16,7 @@ from whence.api.metrics import Metrics
 from whence.api.operation import read_route
 from whence.api.request import Request
 from whence.api.responses import JsonResponse
+from whence.deleting import FormerLogs
 from whence.delivery import WebhookDelivery
 from whence.errors import Forbidden
 from whence.followers import Work, Worker
@@ -76,7 +77,7 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
     sealing = _new_sealing(settings, store, secret)
     removals = RemovalWork(store, seals=sealing is not None)
     schedule = RetentionSchedule(store, settings.default_policy)
-    beside = [PayloadIndexing(store, settings.payload_fields).run, schedule.run]
+    beside = [PayloadIndexing(store, settings.payload_fields).run, schedule.run, FormerLogs(store).run]
     if sealing is not None:
         beside.append(sealing.run)
         if settings.witness_policy is not None:

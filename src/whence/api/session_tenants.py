@@ -1,8 +1,9 @@
 """The routes of the console's tenant menu: the tenants that one may have a session in, and the change to one of them.
 
-An operator's key opens every tenant, with the scopes of its ceiling. Somebody whom OpenID Connect has signed in opens
-the tenants that the claim named. Every other credential stands for one tenant. What a session may be changed to is
-kept with the session on the server, so the tenant in a request chooses among what the credential allows, and no more.
+An operator's key opens every tenant that there is, with the scopes of its ceiling. Somebody whom OpenID Connect has
+signed in opens the tenants that the claim named. Every other credential stands for one tenant. What a session may be
+changed to is kept with the session on the server, so the tenant in a request chooses among what the credential allows,
+and no more.
 """
 
 import msgspec
@@ -25,9 +26,10 @@ from whence.api.sessions import (
     keep_session,
     text_member,
 )
-from whence.errors import Forbidden, Invalid, Unauthenticated
+from whence.errors import Forbidden, Invalid, NotFound, Unauthenticated
 from whence.events import is_tenant
 from whence.permissions import OPERATOR, Principal
+from whence.storage import Store
 from whence.wire.keys import SessionTenantBody, SessionTenantsBody
 from whence.wire.query import parse_listing, seal_listing
 
@@ -73,7 +75,7 @@ async def list_session_tenants(request: Request) -> JsonResponse:
             description="Begins a session in a tenant, and ends the one that the request came with. For an operator's "
             "key, and for sessions of somebody who may open several tenants.",
             responses={201: SESSION_RESPONSE},
-            errors=(413, 415, 422, 429),
+            errors=(404, 413, 415, 422, 429),
             request_content={JSON: ref("ChosenTenant")},
         )
     },
@@ -109,7 +111,8 @@ def _opens_any(principal: Principal) -> bool:
 
 
 async def _in_tenant(request: Request, principal: Principal, tenant: str, now: int) -> Principal:
-    """What the caller is in the tenant that it chose. Raises Forbidden for one that it may not open."""
+    """What the caller is in the tenant that it chose. Raises Forbidden for one that it may not open, and
+    for an operator NotFound for one that is not in the list of tenants."""
     if not _opens_any(principal):
         if tenant not in principal.tenants:
             raise Forbidden("You may not open this tenant.")
@@ -118,6 +121,8 @@ async def _in_tenant(request: Request, principal: Principal, tenant: str, now: i
     key = None if principal.key_id is None else await context.store.credentials.get_key(principal.key_id)
     if key is None or key.ceiling is None or not key.alive(now):
         raise Unauthenticated
+    if not await _exists(context.store, tenant):
+        raise NotFound("No tenant of this name has a log or a key. See the list of tenants.")
     _log.info(
         "tenant_session_made",
         key_id=key.id,
@@ -129,3 +134,10 @@ async def _in_tenant(request: Request, principal: Principal, tenant: str, now: i
     return msgspec.structs.replace(
         principal, tenant=tenant, scopes=frozenset(key.ceiling), via_operator=True, any_tenant=True
     )
+
+
+async def _exists(store: Store, tenant: str) -> bool:
+    """Whether a tenant is in the list of tenants."""
+    # No tenant's name sorts between this text and the name: "~" comes after every character of a name.
+    just_before = f"{tenant[:-1]}{chr(ord(tenant[-1]) - 1)}~"
+    return await store.tenants(just_before, 1) == [tenant]

@@ -47,6 +47,7 @@ _CHECK_S = 0.4  # a revoked key ends its streams after this time and the tenth o
 _UNVERIFIED_S = 10.0
 _END_S = 1.0  # how long the last message may take
 _RETRY_MS = 1_000, 3_000  # at random, so that the clients of a server that stops do not come back all at once
+_ENDED = "The log ends before this position: its tenant was deleted. Start again with from=start."
 _CARRIERS = (b"authorization", b"x-api-key", b"cookie")
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -180,6 +181,9 @@ class Streams:
                     watch.size = max(watch.size, (await self._store.head(tenant)).size)
                     for stream in watch.streams:
                         stream.awake.set()
+                elif (await self._store.head(tenant)).size < watch.size:
+                    for stream in watch.streams:
+                        stream.end("after_range", _ENDED)
             except WhenceError as error:
                 for stream in watch.streams:
                     stream.end(error.code, str(error))

@@ -75,7 +75,7 @@ def restore(
     if restored.erased:
         erased = asyncio.run(_erase_again(settings.store, restored.erased))
         if erased:
-            found = counted(erased, "payload or name", "payloads and names")
+            found = counted(erased, "payload, name or tenant", "payloads, names and tenants")
             say(f"Erased again, since the backup still had them: {found}.")
     return 0
 

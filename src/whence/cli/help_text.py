@@ -126,6 +126,13 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
         "whence erase @5539 --reason 'Request 2026-117'",
         "whence erase --actor user/u-17 --names --reason 'Request 2026-117'",
     ),
+    "tenant": ("whence tenant list", "whence tenant delete acme --checkpoint acme.last"),
+    "tenant list": ("whence tenant list", "whence tenant list --store sqlite:///log.db --json"),
+    "tenant export": ("whence tenant export acme acme-export",),
+    "tenant delete": (
+        "whence tenant delete acme --checkpoint acme.last",
+        "whence tenant delete acme --no-checkpoint --yes acme",
+    ),
     "migrate": ("whence migrate --store postgresql://localhost/whence",),
     "copy": ("whence copy --from sqlite:///log.db --to postgresql://localhost/whence",),
     "verify": (

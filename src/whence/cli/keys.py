@@ -4,17 +4,16 @@ Over HTTP they work on the tenant of the credential, which needs the scope `admi
 they work on the store directly, with or without a running server, and need only access to it.
 """
 
-import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Annotated, TypeVar, cast
+from collections.abc import Iterator
+from typing import Annotated, cast
 
 import msgspec
 from cyclopts import App, Parameter
 
 from whence.cli.layout import Style, style_of_stdout
-from whence.cli.local_store import settings_of_log
+from whence.cli.local_store import in_store, settings_of_log
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say, table_or_lines
 from whence.client import (
@@ -43,7 +42,7 @@ from whence.permissions import (
     sign_in_code_hash,
 )
 from whence.settings import Settings
-from whence.storage import Session, Store, backend_for, create_store
+from whence.storage import Session, Store, backend_for
 from whence.wire.keys import created_key_body, key_body
 from whence.wire.times import format_time, parse_time
 
@@ -52,8 +51,6 @@ __all__ = ["app", "create", "list_keys", "make_key", "make_sign_in_code", "revok
 DEFAULT_TENANT = "default"
 
 app = App(name="key", help_format="plaintext", version_flags=[])
-
-T = TypeVar("T")
 
 StoreFlag = Annotated[
     str | None,
@@ -134,7 +131,7 @@ def list_keys(
             keys = _all_keys(whence)
     else:
         of = _operators(tenant) if operator else _tenant(tenant)
-        found = _in_store(settings_of_log(store), lambda store: store.credentials.list_keys(of), may_create=False)
+        found = in_store(settings_of_log(store), lambda store: store.credentials.list_keys(of), may_create=False)
         keys = [key_body(key) for key in found]
     if json:
         out_json(msgspec.json.encode(KeysBody(keys)))
@@ -174,11 +171,11 @@ def revoke(
             raise error_of(answer)
     else:
         of = _operators(tenant) if operator else _tenant(tenant)
-        already = _in_store(settings_of_log(store), lambda store: _revoke_in_store(store, of, key_id), may_create=False)
+        already = in_store(settings_of_log(store), lambda store: _revokein_store(store, of, key_id), may_create=False)
     say("Revoked." if already is None else f"This key was revoked already, at {printable(already)}.")
 
 
-async def _revoke_in_store(store: Store, tenant: str, key_id: str) -> str | None:
+async def _revokein_store(store: Store, tenant: str, key_id: str) -> str | None:
     """Revoke a key. Returns when it had been revoked before, or None. Raises NotFound."""
     known = [key_body(key) for key in await store.credentials.list_keys(tenant)]
     if not await store.credentials.revoke_key(tenant, key_id, _now_us()):
@@ -203,7 +200,7 @@ def make_key(
         secret, key = new_operator_key(known, now, expires_at, kept_name)
     else:
         secret, key = new_api_key(_tenant(tenant), known, now, expires_at, kept_name)
-    _in_store(settings, lambda store: store.credentials.put_key(key))
+    in_store(settings, lambda store: store.credentials.put_key(key))
     return created_key_body(key, secret)
 
 
@@ -220,7 +217,7 @@ def make_sign_in_code(settings: Settings, secret: str) -> str | None:
         await store.credentials.put_session(link)
         return code
 
-    return _in_store(settings, make)
+    return in_store(settings, make)
 
 
 def _all_keys(whence: Whence) -> list[KeyBody]:
@@ -233,30 +230,6 @@ def _all_keys(whence: Whence) -> list[KeyBody]:
         link = next_link(response)
         if link is None:
             return keys
-
-
-def _in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_create: bool = True) -> T:
-    """The result of `act(store)`. Raises NotFound if there is no log and `may_create` is false."""
-    from whence.cli.logs import log_warnings_to_stderr  # noqa: PLC0415  (needs the extra `server`)
-
-    if not may_create and backend_for(settings.store).creates_log(settings.store):
-        raise NotFound(f"There is no log at {settings.absolute_store}. Check --store or WHENCE_STORE.")
-
-    log_warnings_to_stderr()
-
-    async def run() -> T:
-        store = create_store(
-            settings.store,
-            serving=False,
-            unsafe_durability=settings.unsafe_durability,
-            pooler=settings.postgres_pooler,
-        )
-        try:
-            return await act(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(run())
 
 
 def _place(settings: Settings) -> str:

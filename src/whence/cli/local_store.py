@@ -1,17 +1,20 @@
 """What the commands share that work on a store directly instead of over HTTP."""
 
+import asyncio
 import os
 import re
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 from cyclopts import Parameter
 
 from whence.cli.profiles import profile_in_use, unknown_profile
-from whence.errors import Invalid
+from whence.errors import Invalid, NotFound
 from whence.profiles import load_profiles
 from whence.settings import FIELDS, Settings
+from whence.storage import Store, backend_for, create_store
 
-__all__ = ["LogOption", "StoreOption", "settings_for", "settings_of_log"]
+__all__ = ["LogOption", "StoreOption", "in_store", "settings_for", "settings_of_log"]
 
 StoreOption = Annotated[
     str | None,
@@ -26,6 +29,7 @@ LogOption = Annotated[
     ),
 ]
 
+T = TypeVar("T")
 
 _FLAGS = {"cors_origins": "--cors-origin", "trusted_proxies": "--trusted-proxy"}
 """The flags of settings that are not named after their field."""
@@ -66,3 +70,27 @@ def _store_of_profile() -> str | None:
     if found is None and os.environ.get("WHENCE_PROFILE"):
         raise unknown_profile("WHENCE_PROFILE")
     return (found.store or None) if found else None
+
+
+def in_store(settings: Settings, act: Callable[[Store], Awaitable[T]], *, may_create: bool = True) -> T:
+    """The result of `act(store)`, beside a server or not. Raises NotFound if there is no log, unless `may_create`."""
+    from whence.cli.logs import log_warnings_to_stderr  # noqa: PLC0415  (needs the extra `server`)
+
+    if not may_create and backend_for(settings.store).creates_log(settings.store):
+        raise NotFound(f"There is no log at {settings.absolute_store}. Check --store or WHENCE_STORE.")
+
+    log_warnings_to_stderr()
+
+    async def run() -> T:
+        store = create_store(
+            settings.store,
+            serving=False,
+            unsafe_durability=settings.unsafe_durability,
+            pooler=settings.postgres_pooler,
+        )
+        try:
+            return await act(store)
+        finally:
+            await store.close()
+
+    return asyncio.run(run())

@@ -14,6 +14,7 @@ from whence.cli.app import UNSOUND
 from whence.cli.checked_log import given_key
 from whence.cli.export_check import check_folder
 from whence.cli.local_store import LogOption, settings_of_log
+from whence.cli.tenant_folder import TENANT, check_tenant_folder
 from whence.cli.terminal import out, printable, say
 from whence.cli.trusted_keys import Trust, read_text, trust_of
 from whence.counting import counted
@@ -235,13 +236,16 @@ def _verify_export(folder: Path | None, key: str, *, json: bool) -> int:
     """Check an export without any server, and say what it proves."""
     verifier = given_key(key)
     if folder is None or not folder.is_dir():
-        raise Invalid.at((), "--export names a folder that 'whence export --proof' wrote.")
-    manifest = check_folder(folder, verifier)
+        raise Invalid.at((), "--export names a folder that 'whence export --proof' or 'whence tenant export' wrote.")
+    is_tenants = (folder / TENANT).is_file()
+    manifest = (check_tenant_folder if is_tenants else check_folder)(folder, verifier)
     if json:
         out(msgspec.json.encode(manifest).decode())
         return 0
     for line in _claims(manifest):
         out(printable(line))
+    if is_tenants:
+        out("The other files are those that the server sent when the tenant was exported. Nobody signed them.")
     return 0
 
 

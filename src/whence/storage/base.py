@@ -30,6 +30,7 @@ from whence.flows import FlowPage, FlowQuery, ProcessMap
 from whence.histograms import HistogramRequest, TimeHistogram
 from whence.names import FoundNames, NameSearch
 from whence.storage.credentials import Credentials
+from whence.storage.deletions import Deletions
 from whence.storage.followers import Followers
 from whence.storage.payload_index import PayloadIndex
 from whence.storage.removals import Removals
@@ -99,13 +100,15 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 class Head(msgspec.Struct, frozen=True):
     """A tenant's log as a whole: how many positions it has, its RFC 6962 root, when it last grew, how many bytes its
-    payloads have, and the first position that is still kept."""
+    payloads have, the first position that is still kept, and when the last of the events that were removed was
+    recorded; 0 if none was."""
 
     size: int
     root: bytes
     recorded_at: int
     payload_bytes: int = 0
     retained_from: int = 1
+    removed_recorded_at: int = 0
 
 
 class HashedEvent(msgspec.Struct, frozen=True, gc=False):
@@ -155,6 +158,11 @@ class Store(Protocol):
     @property
     def seals(self) -> Seals:
         """What makes the logs of the store provable."""
+        ...
+
+    @property
+    def deletions(self) -> Deletions:
+        """How the store deletes tenants."""
         ...
 
     @property
@@ -315,7 +323,7 @@ class Store(Protocol):
         """
         ...
 
-    # No request reaches the next two methods, which serve the commands of the operator.
+    # No request reaches the next three methods, which serve the commands of the operator.
 
     async def import_log(self, tenant: str, events: Sequence[HashedEvent]) -> None:
         """Append events of another store exactly as they are, all or none, durably, with every count.
@@ -325,9 +333,15 @@ class Store(Protocol):
         """
         ...
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
-        """Set the first position that is still kept, after its events were imported. It never goes back. Only on a
-        store that was opened for imports; raises StoreRefused."""
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Append positions whose events were removed, by their leaves, which are joined. All positions up to them are
+        then before the first one that is kept. Only on a store that was opened for imports; raises StoreRefused."""
+        ...
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
+        """Take over from the head of another store what no event says, after its events were imported: the first
+        position that is still kept, and when the last position and the last removed one were recorded. None of them
+        goes back. Only on a store that was opened for imports; raises StoreRefused."""
         ...
 
     def free_bytes(self) -> int | None:

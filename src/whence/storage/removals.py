@@ -15,6 +15,8 @@ __all__ = [
     "HOLD",
     "LASTING_TYPES",
     "PAYLOAD_ERASED",
+    "POLICY",
+    "REMOVAL",
     "REMOVAL_WITHDRAWN",
     "REMOVED_AT_ONCE",
     "RETENTION_APPLIED",
@@ -29,6 +31,12 @@ __all__ = [
 
 HOLD = "hold"
 """The kind of the definitions of legal holds."""
+
+POLICY = "retention"
+"""The kind and the id of the definition of a tenant's policy of retention."""
+
+REMOVAL = "removal"
+"""The kind of the definitions of removals that are asked for and not done."""
 
 UNFINISHED_RESTORE = "unfinished_restore"
 """The kind and the id of the definition, of no tenant, that marks a store in which what was erased before a restore has
@@ -65,11 +73,16 @@ def refuse_unknown_holds(stored: Iterable[HoldVersion], known: Sequence[HoldVers
 class Erased(msgspec.Struct, frozen=True):
     """What a ledger of erasures says: the payloads of these events were erased, each named by its position and the
     beginning of its leaf. With `new_id` it is instead the id of the actor of the one event, which has this in its
-    place."""
+    place. With `deleted_at`, in microseconds, it is the tenant whose first event this was, if it had one.
+
+    `entry` is the number of the entry in a ledger that numbers them.
+    """
 
     tenant: str
     events: tuple[tuple[int, bytes], ...]
     new_id: str | None = None
+    deleted_at: int | None = None
+    entry: int = 0
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -115,6 +128,15 @@ class Removals(Protocol):
     async def settle(self, tenant: str) -> None:
         """Return when no removal that began before is still going on. A hold that was stored before this call is
         respected by every removal after it."""
+        ...
+
+    async def unseen_erasures(self) -> list[Erased]:
+        """What the ledger of erasures says that this log has not seen, oldest first: after a restore of an earlier dump
+        of it. Empty where a restore is the work of `Backend.restore`, which returns that."""
+        ...
+
+    async def see_erasures(self, entries: Sequence[Erased]) -> None:
+        """Note that what these entries name is erased again."""
         ...
 
     async def scrub(self) -> bool:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from whence.errors import NotFound, StoreRefused, Unsound
 from whence.events import Event
 from whence.integrity import ENVELOPES, envelope_of, hash_payload, leaf_of
+from whence.merkle import HASH_SIZE
 from whence.storage.base import HashedEvent
 from whence.storage.rows import HashRow
 from whence.storage.seals import Evidence
 from whence.storage.sequencing import Batch, HeadDraft, TenantLog, add_event
 
-__all__ = ["evidence_from", "hashed_event_from", "refuse_unsound", "sequence_exactly"]
+__all__ = ["append_removed", "evidence_from", "hashed_event_from", "refuse_unsound", "sequence_exactly"]
 
 
 def hashed_event_from(event: Event, hashes: HashRow, actor_erased_at: int | None) -> HashedEvent:
@@ -73,6 +74,13 @@ def sequence_exactly(log: TenantLog, head: HeadDraft, batch: Batch, events: Sequ
             )
         head.recorded_at = event.recorded_at
         add_event(log, head, batch, event)
+
+
+def append_removed(head: HeadDraft, leaves: bytes) -> None:
+    """Add positions to a log whose events were removed, by their leaves, which are joined."""
+    head.tree.extend([leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)])
+    head.size += len(leaves) // HASH_SIZE
+    head.measured_to = head.size
 
 
 def _unsound(event: Event) -> Unsound:

@@ -91,8 +91,8 @@ class SessionTenantBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SessionTenantsBody(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of the tenants that the caller may have a session in, by name. With `anyTenant` these are the tenants that
-    have a log or a key, and every other name will do too."""
+    """A page of the tenants that the caller may have a session in, by name. With `anyTenant` these are all that
+    have a log or a key."""
 
     any_tenant: bool
     tenants: list[SessionTenantBody]

@@ -54,7 +54,13 @@ async def fill(store: Store) -> dict[str, Any]:
     await _store(store, TENANT, _parted(TAIL, (1,)))
     await _follow(store)
     await _seal(store)
+    while await store.payload_index.advance(TENANT, PAYLOAD_FIELDS):
+        pass
     return await _credentials(store)
+
+
+PAYLOAD_FIELDS = ("n",)
+"""The paths into the payloads of `TENANT` that are indexed."""
 
 
 HOOK = "hook"

@@ -49,6 +49,7 @@ __all__ = [
     "known_kinds",
     "locked_head",
     "read_known",
+    "save_head",
 ]
 
 _SQL = load_blocks("whence.storage.postgres")
@@ -261,6 +262,11 @@ async def insert(
         await fold_actor_totals(connection, head)
         head.folded_to = head.size
         await run_statements(connection, tenant_no, [_saved_head(head, kinds_version)], joined=joined)
+
+
+async def save_head(connection: Connection, head: HeadDraft, kinds_version: int) -> None:
+    """Write a head with the version of its kinds."""
+    await run_statements(connection, head.tenant_no, [_saved_head(head, kinds_version)], joined=False)
 
 
 def _saved_head(head: HeadDraft, kinds_version: int) -> Statement:

@@ -102,6 +102,7 @@ def _create_store(url: str, options: StoreOptions, *, readers: int = READERS, wr
         pooler=options.pooler,
         importing=options.importing,
         unsafe_durability=options.unsafe_durability,
+        serving=options.serving,
         listen_url=options.listen_url,
         readers=readers,
         writers=writers,

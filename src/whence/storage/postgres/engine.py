@@ -49,6 +49,8 @@ from whence.storage.postgres.connections import (
 )
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
 from whence.storage.postgres.credentials import PostgresCredentials
+from whence.storage.postgres.deletions import PostgresDeletions
+from whence.storage.postgres.erasure_ledger import refuse_unseen
 from whence.storage.postgres.feed import part_of_feed, position_before
 from whence.storage.postgres.followers import PostgresFollowers
 from whence.storage.postgres.histogram import histogram
@@ -110,6 +112,7 @@ class PostgresStore:
         pooler: bool = False,
         importing: bool = False,
         unsafe_durability: bool = False,
+        serving: bool = True,
         listen_url: str | None = None,
         readers: int = READERS,
         writers: int = WRITERS,
@@ -118,6 +121,7 @@ class PostgresStore:
         self._target = Target(url, pooler=pooler)
         self._unsafe_durability = unsafe_durability
         self._importing = importing
+        self._serving = serving
         self._verified = False
         self._may_remove = False
         self._reading = ConnectionPool(self._target, readers, writing=False)
@@ -132,7 +136,8 @@ class PostgresStore:
         self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
         self.payload_index = PostgresPayloadIndex(self._read, self._read_as, self._write_as)
         self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
-        self.removals = PostgresRemovals(self._write_as, self._remove_as)
+        self.removals = PostgresRemovals(self._read, self._write_as, self._remove_as)
+        self.deletions = PostgresDeletions(self._read, self._remove_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
 
@@ -360,7 +365,9 @@ class PostgresStore:
         row = await self._read_as(tenant, head_row)
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from)
+        return Head(
+            row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from, row.removed_recorded_at
+        )
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -389,11 +396,17 @@ class PostgresStore:
         work = partial(replication.import_events, events=events, cached=self._numbers)
         await self._grow(tenant, partial(work, joined=not self._target.on_citus))
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
-        """Set the first position that is still kept; see `Store`."""
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Append positions without events; see `Store`."""
         if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._write_as(tenant, partial(replication.import_retained_from, position=position))
+        await self._grow(tenant, partial(replication.import_removed, leaves=leaves))
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
+        """Take over what no event says; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._write_as(tenant, partial(replication.import_retained_from, head=head))
 
     async def _ask(
         self, viewer: Viewer, query: Query, question: Question, *, indexed: bool, matching: bool = True
@@ -447,6 +460,8 @@ class PostgresStore:
             self._target.inherits_role = await connection.fetchval(_SQL["may_call"])
             for note in await refuse_changed_catalogue(connection):
                 _log.info("the schema has more than Whence makes, which does no harm", what=note)
+            if self._serving:
+                await refuse_unseen(connection)
         except DRIVER_ERRORS as error:
             raise Unavailable("The PostgreSQL server cannot be reached.") from error
         finally:

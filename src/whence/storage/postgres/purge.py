@@ -35,7 +35,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.walks import run_walk_async
 from whence.tiles import TILE_WIDTH, appended_leaves
 
-__all__ = ["forget_content", "purge_events"]
+__all__ = ["forget_content", "purge_events", "tile_leaves"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -55,7 +55,7 @@ async def purge_events(connection: Connection, head: HeadDraft, purge: Purge) ->
     retained_from = max(head.retained_from, purge.upto)
     if not departing.rows and retained_from == head.retained_from:
         return 0
-    await _tile_leaves(connection, tenant_no, retained_from)
+    await tile_leaves(connection, tenant_no, retained_from)
     kinds_removed = 0
     if departing.rows:
         if departing.positions[-1] > head.folded_to:
@@ -84,19 +84,19 @@ async def purge_events(connection: Connection, head: HeadDraft, purge: Purge) ->
     return len(departing.rows)
 
 
-async def _tile_leaves(connection: Connection, tenant_no: int, retained_from: int) -> None:
-    """Append the leaves of the positions before `retained_from` to the tiles of level 0, as far as they are missing.
-    Raises Unsound when an event is."""
+async def tile_leaves(connection: Connection, tenant_no: int, retained_from: int, more: bytes = b"") -> None:
+    """Append the leaves of the positions before `retained_from` to the tiles of level 0, as far as they are missing,
+    and then `more`. Raises Unsound when an event is."""
     number, length = await connection.fetchrow(_SQL["last_tile"], tenant_no, 0) or (0, 0)
     tiled, partial = number * TILE_WIDTH + length // HASH_SIZE, b""
-    if tiled >= retained_from - 1:
+    if tiled >= retained_from - 1 and not more:
         return
     if tiled % TILE_WIDTH:
         partial = await connection.fetchval(_SQL["tile"], tenant_no, 0, number, length)
     leaves = await connection.fetchval(_SQL["leaves"], tenant_no, tiled, retained_from - 1)
     if len(leaves) != (retained_from - 1 - tiled) * HASH_SIZE:
         raise Unsound("Events of the log are missing. Run 'whence verify'.")
-    numbers, hashes = zip(*appended_leaves(tiled, partial, leaves), strict=True)
+    numbers, hashes = zip(*appended_leaves(tiled, partial, leaves + more), strict=True)
     await connection.execute(_SQL["put_tile"], tenant_no, [0] * len(numbers), numbers, hashes)
 
 

@@ -43,7 +43,9 @@ UPDATE head SET size = $2, recorded_at = $3, compact_range = $4, kinds = $5, act
  WHERE tenant_no = $1
 
 -- name: retain_from
-UPDATE head SET retained_from = greatest(retained_from, $2) WHERE tenant_no = $1
+UPDATE head SET retained_from = greatest(retained_from, $2), recorded_at = greatest(recorded_at, $3),
+       removed_recorded_at = greatest(removed_recorded_at, $4)
+ WHERE tenant_no = $1
 
 -- name: payload_bytes
 -- Of the events after a position and up to another. The length of a payload is found without reading it.
@@ -1213,13 +1215,137 @@ UPDATE head SET folded_to = $2, payload_bytes = $3, measured_to = $4, kinds_remo
 -- name: save_erasure
 UPDATE head SET payload_bytes = $2, measured_to = $3, removal_epoch = removal_epoch + 1 WHERE tenant_no = $1
 
+-- name: definition_kinds
+SELECT DISTINCT kind FROM definition WHERE tenant = $1
+
+-- name: first_leaf
+-- The leaf of the first position: from its event, else from the tile that has it.
+SELECT coalesce((SELECT leaf FROM event WHERE tenant_no = $1 AND position = 1),
+                (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = $1 AND level = 0 AND number = 0))
+
+-- name: delete_sessions_of_tenant
+DELETE FROM session
+ WHERE tenant = $1 OR (tenant IS NULL AND key_id IN (SELECT id FROM api_key WHERE tenant = $1))
+
+-- name: delete_keys
+-- Of a former tenant, and not those that were made after it was deleted.
+DELETE FROM api_key WHERE tenant = $1 AND created_at <= $2
+
+-- name: delete_definitions
+DELETE FROM definition WHERE tenant = $1
+
+-- name: rename_tenant
+UPDATE tenant SET tenant = $2 WHERE tenant_no = $1
+
+-- name: rename_head
+-- Not on SQLite, where head and tenant are one row.
+UPDATE head SET tenant = $2 WHERE tenant_no = $1
+
+-- name: last_epoch
+SELECT coalesce(max(epoch), 0) FROM origin WHERE tenant_no = $1
+
+-- name: add_former_log
+INSERT INTO former_log (number, tenant, epoch, size, root, deleted_at) VALUES ($1, $2, $3, $4, $5, $6)
+
+-- name: former_logs
+-- Those of a tenant, or without one those of which rows are left.
+SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
+ WHERE CASE WHEN $1::text IS NULL THEN removed = 0 ELSE tenant = $1 END ORDER BY number
+
+-- name: former_log_removed
+UPDATE former_log SET removed = 1 WHERE number = $1
+
+-- name: first_of_actor
+-- Not on SQLite, which reads the leaf with it. The earliest event that was recorded: an older dump has it, if any of them.
+SELECT min(position) FROM event WHERE tenant_no = $1 AND actor = $2
+
+-- name: leaves_at
+-- Not on SQLite, which reads the leaf with the payload.
+SELECT position, leaf FROM event WHERE tenant_no = $1 AND position = ANY($2::bigint[]) ORDER BY position
+
+-- name: add_to_ledger
+-- Not on SQLite, where the ledger of erasures is a file; so too the next three blocks.
+INSERT INTO whence_signed.erased (tenant, positions, leaves, new_id, deleted_at) VALUES ($1, $2, $3, $4, $5)
+RETURNING entry
+
+-- name: add_erasure
+INSERT INTO erasure (entry) SELECT * FROM unnest($1::bigint[]) ON CONFLICT DO NOTHING
+
+-- name: ledger_unseen
+-- The entries that this schema has not seen, since it was restored from an earlier dump.
+SELECT entry, tenant, positions, leaves, new_id, deleted_at FROM whence_signed.erased l
+ WHERE NOT EXISTS (SELECT FROM erasure e WHERE e.entry = l.entry) ORDER BY entry
+
+-- The blocks up to `remove_origin` each remove a part of the rows of a former log.
+
+-- name: remove_payload_entry
+DELETE FROM payload_entry WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM payload_entry WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_payload_value
+DELETE FROM payload_value WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM payload_value WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_payload_field
+DELETE FROM payload_field WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM payload_field WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_event
+DELETE FROM event WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM event WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_flow
+DELETE FROM flow WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM flow WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_resource
+DELETE FROM resource WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM resource WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_actor
+DELETE FROM actor WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM actor WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_kind
+DELETE FROM kind WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM kind WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_bucket
+DELETE FROM bucket WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM bucket WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_rollup_kind
+DELETE FROM rollup_kind WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM rollup_kind WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_rollup_actor
+DELETE FROM rollup_actor WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM rollup_actor WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_transition
+DELETE FROM transition WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM transition WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_removed_transition
+DELETE FROM removed_transition WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM removed_transition WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_actor_total
+DELETE FROM actor_total WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM actor_total WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_delivery
+DELETE FROM delivery WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM delivery WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_attempt
+DELETE FROM attempt WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM attempt WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_follower
+DELETE FROM follower WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM follower WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_checkpoint
+DELETE FROM checkpoint WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM checkpoint WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_tile
+DELETE FROM tile WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM tile WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
+-- name: remove_origin
+DELETE FROM origin WHERE tenant_no = $1 AND ctid = ANY(ARRAY(SELECT ctid FROM origin WHERE tenant_no = $1 LIMIT $2)) RETURNING 1
+
 -- name: notify
 -- Not on SQLite, where one process serves a file.
 SELECT pg_notify($1, $2)
 
 -- name: tenant_names
 -- Those after a name; the tenant of operators' keys comes before every name. A null limit is none.
-SELECT tenant FROM tenant WHERE tenant > $1 UNION SELECT tenant FROM api_key WHERE tenant > $1 ORDER BY 1 LIMIT $2
+SELECT tenant FROM tenant WHERE tenant > $1 AND tenant NOT LIKE '/%'
+ UNION SELECT tenant FROM api_key WHERE tenant > $1 ORDER BY 1 LIMIT $2
 
 -- name: unsealed
 -- Whether the log of one tenant is longer than its newest checkpoint. The origin of the highest epoch is in use.
@@ -1411,7 +1537,8 @@ SELECT 1 FROM payload_entry p
  LIMIT 1
 
 -- name: tenants
-SELECT tenant, tenant_no FROM tenant ORDER BY tenant
+-- Without former logs, whose names begin with '/'; here and below.
+SELECT tenant, tenant_no FROM tenant WHERE tenant NOT LIKE '/%' ORDER BY tenant
 
 -- name: next_position
 -- The next position after a gap, if any. Not on SQLite, which reads a log in one statement.
@@ -1575,6 +1702,24 @@ CREATE TABLE IF NOT EXISTS whence_signed.signed (
 );
 GRANT USAGE ON SCHEMA whence_signed TO whence_app;
 GRANT SELECT, INSERT, UPDATE ON whence_signed.signed TO whence_app;
+-- The ledger of what was erased: the positions and leaves of events whose payloads are gone. With `new_id` it is the id
+-- of the actor of the one event that was replaced by this, with `deleted_at` the whole tenant, by its first event.
+CREATE TABLE IF NOT EXISTS whence_signed.erased (
+    entry      bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    deleted_at bigint,
+    tenant     text     COLLATE "C" NOT NULL,
+    new_id     text,
+    positions  bigint[] NOT NULL,
+    leaves     bytea[]  NOT NULL
+);
+GRANT USAGE ON SCHEMA whence_signed TO whence_keeper;
+GRANT SELECT ON whence_signed.erased TO whence_app;
+GRANT SELECT, INSERT ON whence_signed.erased TO whence_keeper;
+
+-- name: has_unseen
+-- Whether the ledger has entries that the log has not seen. On a connection without a search path.
+SELECT EXISTS (SELECT FROM whence_signed.erased l
+                WHERE NOT EXISTS (SELECT FROM whence.erasure e WHERE e.entry = l.entry))
 
 -- name: add_migration
 INSERT INTO whence.migration (number, name) VALUES ($1, $2)

@@ -9,14 +9,16 @@ import time
 from collections.abc import Sequence
 
 from whence.identities import spellings
+from whence.storage.postgres import erasure_ledger
 from whence.storage.postgres.append import head_draft
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.credentials import Run
 from whence.storage.postgres.followers import RunAs, TenantWork, WriteAs
 from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.postgres.purge import forget_content, purge_events
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.removals import HOLD, LASTING_TYPES, HoldVersion, Purge, refuse_unknown_holds
+from whence.storage.removals import HOLD, LASTING_TYPES, Erased, HoldVersion, Purge, refuse_unknown_holds
 from whence.storage.sql import load_blocks
 
 __all__ = ["REST", "PostgresRemovals"]
@@ -31,8 +33,9 @@ for the same row lock, and would otherwise wait for a batch each."""
 class PostgresRemovals:
     """What one database can forget; see `Removals`."""
 
-    def __init__(self, write_as: WriteAs, remove_as: RunAs) -> None:
+    def __init__(self, read: Run, write_as: WriteAs, remove_as: RunAs) -> None:
         """`remove_as` writes with the rights of a removal."""
+        self._read = read
         self._write_as = write_as
         self._remove_as = remove_as
         self._rests = "", 0.0
@@ -52,6 +55,7 @@ class PostgresRemovals:
             found = await connection.fetch(_SQL["payloads_to_erase"], owner.number, asked, list(LASTING_TYPES))
             if found:
                 erased, sizes = zip(*found, strict=True)
+                await _note(connection, owner, erased)
                 await forget_payload_values(connection, owner.number, erased)  # which reads the payloads
                 await connection.execute(_SQL["erase_payload"], owner.number, erased, erased_at)
                 head.payload_bytes -= sum(sizes)
@@ -97,6 +101,8 @@ class PostgresRemovals:
             number = next((found[name] for name in names if name in found), None)
             if number is None or new_id in found:
                 return 0
+            first = await connection.fetchval(_SQL["first_of_actor"], owner.number, number)
+            await _note(connection, owner, [] if first is None else [first], new_id)
             await connection.execute(_SQL["erase_actor"], owner.number, number, new_id, erased_at)
             await connection.execute(_SQL["erase_answers_of_actor"], owner.number, number)
             await connection.execute(_SQL["save_erasure"], owner.number, row.payload_bytes, row.measured_to)
@@ -108,6 +114,17 @@ class PostgresRemovals:
         """Wait for the row lock that every removal holds."""
         await self._write_as(tenant, lambda connection, owner: head_row(connection, owner, "lock_head"))
 
+    async def unseen_erasures(self) -> list[Erased]:
+        """What the ledger says that this schema has not seen."""
+        found: list[Erased] = await self._read(erasure_ledger.unseen, "")
+        return found
+
+    async def see_erasures(self, entries: Sequence[Erased]) -> None:
+        """Note that these entries are done."""
+        numbers = [each.entry for each in entries]
+        for tenant in sorted({each.tenant for each in entries})[:1]:
+            await self._remove_as(tenant, lambda connection, _owner: erasure_ledger.see(connection, numbers))
+
     async def scrub(self) -> bool:
         """Do nothing, and return True: the server overwrites its pages and its write-ahead log in its own time. The
         docs say what an operator can do to have it done sooner."""
@@ -116,6 +133,13 @@ class PostgresRemovals:
     async def _remove(self, tenant: str, work: TenantWork) -> int:
         removed: int = await self._remove_as(tenant, work)
         return removed
+
+
+async def _note(connection: Connection, owner: Tenant, positions: Sequence[int], new_id: str | None = None) -> None:
+    """Note in the ledger what is about to be erased. An actor without events has nothing to be known by."""
+    rows = await connection.fetch(_SQL["leaves_at"], owner.number, positions)
+    if rows:
+        await erasure_ledger.note(connection, Erased(owner.name, tuple(tuple(row) for row in rows), new_id))
 
 
 async def _locked_head(connection: Connection, owner: Tenant, holds: Sequence[HoldVersion]) -> PostgresHeadRow | None:

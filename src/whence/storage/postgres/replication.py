@@ -3,17 +3,26 @@
 from collections.abc import Sequence
 
 from whence.errors import Unsound
-from whence.storage.base import READ_BYTES, HashedEvent
-from whence.storage.postgres.append import KindsCache, PostgresTenantLog, insert, known_kinds, locked_head, read_known
+from whence.storage.base import READ_BYTES, HashedEvent, Head
+from whence.storage.postgres.append import (
+    KindsCache,
+    PostgresTenantLog,
+    insert,
+    known_kinds,
+    locked_head,
+    read_known,
+    save_head,
+)
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.purge import tile_leaves
 from whence.storage.postgres.rows import event_from
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.replication import hashed_event_from, sequence_exactly
+from whence.storage.replication import append_removed, hashed_event_from, sequence_exactly
 from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sequencing import Batch
 from whence.storage.sql import load_blocks
 
-__all__ = ["import_events", "import_retained_from", "part_rows", "read_part", "tenants"]
+__all__ = ["import_events", "import_removed", "import_retained_from", "part_rows", "read_part", "tenants"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
@@ -58,7 +67,18 @@ async def import_events(
     await insert(connection, head, log, batch, events, kinds_version, joined=joined)
 
 
-async def import_retained_from(connection: Connection, tenant: Tenant, position: int) -> None:
+async def import_removed(connection: Connection, tenant: Tenant, leaves: bytes) -> None:
+    """See `Store.import_removed`."""
+    head, kinds_version = await locked_head(connection, tenant)
+    await tile_leaves(connection, head.tenant_no, head.size + 1, leaves)
+    append_removed(head, leaves)
+    await save_head(connection, head, kinds_version)
+    await connection.execute(_SQL["retain_from"], tenant.number, head.size + 1, 0, 0)
+
+
+async def import_retained_from(connection: Connection, tenant: Tenant, head: Head) -> None:
     """See `Store.import_retained_from`."""
-    await head_row(connection, tenant)
-    await connection.execute(_SQL["retain_from"], tenant.number, position)
+    if await head_row(connection, tenant) is not None:
+        await tile_leaves(connection, tenant.number, head.retained_from)
+        values = (head.retained_from, head.recorded_at, head.removed_recorded_at)
+        await connection.execute(_SQL["retain_from"], tenant.number, *values)

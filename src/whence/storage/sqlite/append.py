@@ -41,7 +41,7 @@ from whence.storage.sqlite.rows import (
 )
 from whence.storage.sqlite.transitions import fold_transitions
 
-__all__ = ["Appender", "NameCache", "NeedsWriterThread", "SQLiteTenantLog", "head_draft", "insert"]
+__all__ = ["Appender", "NameCache", "NeedsWriterThread", "SQLiteTenantLog", "head_draft", "insert", "save_head"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
@@ -288,6 +288,11 @@ def insert(
         fold_transitions(connection, head)
         fold_actor_totals(connection, head)
         head.folded_to = head.size
+    save_head(connection, head)
+
+
+def save_head(connection: apsw.Connection, head: HeadDraft) -> None:
+    """Write a head."""
     connection.execute(
         _SQL["save_head"],
         (

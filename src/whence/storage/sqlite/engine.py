@@ -56,6 +56,7 @@ from whence.storage.sqlite.connection import (
 )
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
+from whence.storage.sqlite.deletions import SQLiteDeletions
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.feed import part_of_feed, position_before
 from whence.storage.sqlite.followers import SQLiteFollowers
@@ -113,8 +114,8 @@ class SQLiteReads:
         self.reads_at_once = len(connections)
         self.pages_share_events = True
         self._head_notifier = HeadNotifier(self._size)
-        self._kinds: dict[str, tuple[tuple[int, int], dict[int, Kind]]] = {}
-        """By tenant, with how many kinds were given and how many removed: neither ever falls."""
+        self._kinds: dict[str, tuple[tuple[int, int, int], dict[int, Kind]]] = {}
+        """By tenant, with its number, and how many kinds were given and how many removed: neither ever falls."""
         self._events = EventCache()
         self._pages = PageCache()
         self._written_at = float("-inf")
@@ -312,7 +313,9 @@ class SQLiteReads:
         row: SQLiteHeadRow | None = await self._readers.read(tenant, lambda connection: head_row(connection, tenant))
         if row is None:
             return Head(0, EMPTY_ROOT, 0)
-        return Head(row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from)
+        return Head(
+            row.size, row.tree().root(), row.recorded_at, row.payload_bytes, row.retained_from, row.removed_recorded_at
+        )
 
     async def changed(self, tenant: str, position: int, timeout_s: float) -> bool:
         """Wait for a log to grow; see `Store`."""
@@ -370,12 +373,16 @@ class SQLiteReads:
     def _snapshot(self, connection: apsw.Connection, viewer: Viewer) -> Snapshot:
         """The state of the viewer's log in the connection's transaction."""
         row = head_row(connection, viewer.tenant)
+        cached, kinds = self._kinds.get(viewer.tenant, ((0, 0, 0), {}))
+        if cached[0] and (row is None or row.tenant_no != cached[0]):  # the tenant was deleted
+            self._kinds.pop(viewer.tenant, None)
+            self._events.forget()
+            self._pages.forget()
         if row is None:
             return Snapshot(viewer, 0, 0, {}, flows=0)
         if self._events.see_epoch(row.tenant_no, row.removal_epoch):
             self._pages.forget()
-        version = row.kinds, row.kinds_removed
-        cached, kinds = self._kinds.get(viewer.tenant, ((0, 0), {}))
+        version = row.tenant_no, row.kinds, row.kinds_removed
         if cached != version:
             rows: Any = connection.execute(_SQL["kinds"], (row.tenant_no,))
             kinds = {number: Kind(number, *words) for number, *words in rows}
@@ -457,6 +464,7 @@ class SQLiteStore(SQLiteReads):
         self._writer = Writer(self._writing, self._appender, self._high_water)
         self._closed = False
         self.removals = SQLiteRemovals(path, self._writer.submit, self._appender.names, serving=serving)
+        self.deletions = SQLiteDeletions(path, self._readers.read, self._writer.submit)
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
         self.followers = SQLiteFollowers(self._readers.read, self._writer.submit)
         self.payload_index = SQLitePayloadIndex(self._readers.read, self._writer.submit)
@@ -497,11 +505,17 @@ class SQLiteStore(SQLiteReads):
         )
         self._head_notifier.wake(tenant)
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
-        """Set the first position that is still kept; see `Store`."""
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Append positions without events; see `Store`."""
         if not self._importing:
             raise StoreRefused("This store was not opened to be restored.")
-        await self._writer.submit(lambda connection: replication.import_retained_from(connection, tenant, position))
+        await self._writer.submit(lambda connection: replication.import_removed(connection, tenant, leaves))
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
+        """Take over what no event says; see `Store`."""
+        if not self._importing:
+            raise StoreRefused("This store was not opened to be restored.")
+        await self._writer.submit(lambda connection: replication.import_retained_from(connection, tenant, head))
 
     # --- life --------------------------------------------------------------------------------------------------
 

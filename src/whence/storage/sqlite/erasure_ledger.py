@@ -3,7 +3,8 @@
 A backup that was made before an erasure has what was erased. After it was restored, the ledger says what has to be
 erased again. A line is synced before the erasure commits. It has the tenant, each position with the beginning of the
 leaf of its event, for an actor also its new id, and a checksum. By its leaf an event is known to be the same one, also
-where a restored log has gone on differently. The ledger names nobody.
+where a restored log has gone on differently, and a tenant that was deleted by that of its first event. The ledger names
+nobody, but for the names of tenants.
 """
 
 import os
@@ -19,6 +20,9 @@ __all__ = ["ErasureLedger"]
 
 _LEAF_BYTES = 4
 
+_DELETED = "deleted@"
+"""Begins the second word of a line about a tenant that was deleted. No id of an actor that is erased begins so."""
+
 
 class ErasureLedger:
     """The ledger of one store. Only the process that writes to the store adds to it."""
@@ -27,12 +31,20 @@ class ErasureLedger:
         """Name the ledger of the database at `path`."""
         self._path = Path(path + ".erased")
 
-    def add(self, tenant: str, events: Sequence[tuple[int, bytes]], new_id: str | None = None) -> None:
+    def add(
+        self,
+        tenant: str,
+        events: Sequence[tuple[int, bytes]],
+        new_id: str | None = None,
+        deleted_at: int | None = None,
+    ) -> None:
         """Note that the payloads of these events are erased, each a position and a leaf; with `new_id`, that it takes
-        the place of the id of the actor of the one event. Durable on return. Raises OSError."""
+        the place of the id of the actor of the one event; with `deleted_at`, that the tenant is deleted, which begins
+        with the one event, if any. Durable on return. Raises OSError."""
         is_new = not self._path.exists()
         named = [f"{position}:{leaf[:_LEAF_BYTES].hex()}" for position, leaf in events]
-        body = " ".join([tenant, new_id or "-", *named]).encode()
+        what = f"{_DELETED}{deleted_at}" if deleted_at is not None else new_id or "-"
+        body = " ".join([tenant, what, *named]).encode()
         fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
         try:
             _end_torn_line(fd)
@@ -73,12 +85,13 @@ def _parsed(line: bytes) -> Erased | None:
     try:
         if int(check, 16) != zlib.crc32(body):
             return None
-        tenant, new_id, *named = body.decode().split(" ")
+        tenant, what, *named = body.decode().split(" ")
         events = [name.split(":") for name in named]
         return Erased(
             tenant=tenant,
             events=tuple((int(position), bytes.fromhex(leaf)) for position, leaf in events),
-            new_id=None if new_id == "-" else new_id,
+            new_id=None if what == "-" or what.startswith(_DELETED) else what,
+            deleted_at=int(what.removeprefix(_DELETED)) if what.startswith(_DELETED) else None,
         )
     except ValueError:
         return None

@@ -29,9 +29,13 @@ class EventCache:
         if not removal_epoch or self._epochs.get(tenant_no, 0) >= removal_epoch:
             return False
         self._epochs[tenant_no] = removal_epoch
+        self.forget()
+        return True
+
+    def forget(self) -> None:
+        """Forget all events, also as they were encoded."""
         self._events.clear()
         forget_encoded()
-        return True
 
     def find(self, key: int, removal_epoch: int) -> Event | None:
         """The event, or None if it has to be read."""

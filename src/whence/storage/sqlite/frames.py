@@ -22,6 +22,7 @@ from whence.events import Event, NewEvent
 from whence.permissions import ApiKey
 from whence.storage.base import Receipt, Write
 from whence.storage.credentials import Session
+from whence.storage.deletions import DeletionRefused, LogGrew, TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.removals import HoldsChanged, HoldVersion, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, TileRow
@@ -159,8 +160,13 @@ ARGUMENTS: dict[str, Any] = {
     "settle": tuple[str],
     "scrub": tuple[()],
     "index_payloads": tuple[str, list[str]],
+    "delete_tenant": tuple[str, TenantDeletion],
+    "remove_rows": tuple[int, int],
 }
 """Every call, and the types of its arguments."""
+
+_OF_STORES: dict[str, type[WhenceError]] = {kind.__name__: kind for kind in (HoldsChanged, DeletionRefused, LogGrew)}
+"""The errors that are not in `whence.errors`, by name."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_call = msgspec.msgpack.Decoder(_Call).decode
@@ -264,9 +270,7 @@ def pack_error(error: WhenceError) -> _ErrorFrame:
 
 def unpack_error(packed: _ErrorFrame) -> WhenceError:
     """The error that was packed."""
-    if packed.kind == HoldsChanged.__name__:
-        return HoldsChanged(packed.message)
-    kind: type[WhenceError] = getattr(errors, packed.kind)
+    kind: type[WhenceError] = _OF_STORES.get(packed.kind) or getattr(errors, packed.kind)
     if issubclass(kind, Invalid):
         return kind(packed.problems)
     if issubclass(kind, Conflict):

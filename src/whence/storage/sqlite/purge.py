@@ -34,7 +34,7 @@ from whence.storage.sqlite.transitions import fold_transitions
 from whence.storage.walks import run_walk
 from whence.tiles import TILE_WIDTH, appended_leaves
 
-__all__ = ["forget_content", "forget_deliveries", "purge_events"]
+__all__ = ["forget_content", "forget_deliveries", "purge_events", "tile_leaves"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -63,7 +63,7 @@ def purge_events(connection: apsw.Connection, names: NameCache, head: HeadDraft,
         fold_actor_totals(connection, head)
         head.folded_to = head.size
     retained_from = max(head.retained_from, purge.upto)
-    _tile_leaves(connection, head.tenant_no, retained_from)
+    tile_leaves(connection, head.tenant_no, retained_from)
     going = _departing_transitions(connection, head, departing)
     forget_payload_values(connection, head.tenant_no, departing.positions)  # which reads the payloads
     connection.executemany(_SQL["delete_event"], [(key_of(head.tenant_no, each),) for each in departing.positions])
@@ -83,13 +83,13 @@ def _kinds(connection: apsw.Connection, tenant_no: int) -> dict[int, Kind]:
     return {number: Kind(number, *words) for number, *words in rows}
 
 
-def _tile_leaves(connection: apsw.Connection, tenant_no: int, retained_from: int) -> None:
-    """Append the leaves of the positions before `retained_from` to the tiles of level 0, as far as they are missing.
-    Raises Unsound when an event is."""
+def tile_leaves(connection: apsw.Connection, tenant_no: int, retained_from: int, more: bytes = b"") -> None:
+    """Append the leaves of the positions before `retained_from` to the tiles of level 0, as far as they are missing,
+    and then `more`. Raises Unsound when an event is."""
     found: Any = connection.execute(_SQL["last_tile"], (tenant_no, 0)).fetchone()
     number, length = found or (0, 0)
     tiled, partial = number * TILE_WIDTH + length // HASH_SIZE, b""
-    if tiled >= retained_from - 1:
+    if tiled >= retained_from - 1 and not more:
         return
     if tiled % TILE_WIDTH:
         partial = connection.execute(_SQL["tile"], (tenant_no, 0, number, length)).get
@@ -97,7 +97,7 @@ def _tile_leaves(connection: apsw.Connection, tenant_no: int, retained_from: int
     leaves: bytes = connection.execute(_SQL["leaves"], keys).get
     if len(leaves) != (retained_from - 1 - tiled) * HASH_SIZE:
         raise Unsound("Events of the log are missing. Run 'whence verify'.")
-    tiles = appended_leaves(tiled, partial, leaves)
+    tiles = appended_leaves(tiled, partial, leaves + more)
     connection.executemany(_SQL["put_tile"], [(tenant_no, 0, tile, hashes) for tile, hashes in tiles])
 
 

@@ -28,7 +28,9 @@ UPDATE tenant SET size = ?, recorded_at = ?, compact_range = ?, kinds = ?, actor
  WHERE tenant_no = ?
 
 -- name: retain_from
-UPDATE tenant SET retained_from = max(retained_from, ?) WHERE tenant = ?
+UPDATE tenant SET retained_from = max(retained_from, ?), recorded_at = max(recorded_at, ?),
+       removed_recorded_at = max(removed_recorded_at, ?)
+ WHERE tenant = ?
 
 -- name: payload_bytes
 -- Of the events after a position and up to another. SQLite finds the length without reading the payload.
@@ -522,6 +524,106 @@ SELECT key, leaf FROM event WHERE tenant_no = ? AND actor = ? ORDER BY key LIMIT
 -- name: save_erasure
 UPDATE tenant SET payload_bytes = ?2, measured_to = ?3, removal_epoch = removal_epoch + 1 WHERE tenant_no = ?1
 
+-- name: definition_kinds
+SELECT DISTINCT kind FROM definition WHERE tenant = ?
+
+-- name: first_leaf
+-- The leaf of the first position: from its event, else from the tile that has it.
+SELECT coalesce((SELECT leaf FROM event WHERE key = (?1 << 40 | 1)),
+                (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = ?1 AND level = 0 AND number = 0))
+
+-- name: delete_sessions_of_tenant
+DELETE FROM session
+ WHERE tenant = ?1 OR (tenant IS NULL AND key_id IN (SELECT id FROM api_key WHERE tenant = ?1))
+
+-- name: delete_keys
+-- Of a former tenant, and not those that were made after it was deleted.
+DELETE FROM api_key WHERE tenant = ? AND created_at <= ?
+
+-- name: delete_definitions
+DELETE FROM definition WHERE tenant = ?
+
+-- name: rename_tenant
+UPDATE tenant SET tenant = ?2 WHERE tenant_no = ?1
+
+-- name: last_epoch
+SELECT coalesce(max(epoch), 0) FROM origin WHERE tenant_no = ?
+
+-- name: add_former_log
+INSERT INTO former_log (number, tenant, epoch, size, root, deleted_at, removed) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: former_logs
+-- Those of a tenant, or without one those of which rows are left.
+SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
+ WHERE CASE WHEN ?1 IS NULL THEN removed = 0 ELSE tenant = ?1 END ORDER BY number
+
+-- name: former_log_removed
+UPDATE former_log SET removed = 1 WHERE number = ?
+
+-- The blocks up to `remove_origin` each remove a part of the rows of a former log.
+
+-- name: remove_payload_entry
+DELETE FROM payload_entry
+ WHERE (value, occurred_at, key) IN (SELECT value, occurred_at, key FROM payload_entry
+                                      WHERE value > ?1 << 40 AND value < (?1 + 1) << 40 LIMIT ?2)
+
+-- name: remove_payload_value
+DELETE FROM payload_value WHERE rowid IN (SELECT rowid FROM payload_value WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 LIMIT ?2)
+
+-- name: remove_payload_field
+DELETE FROM payload_field WHERE (tenant_no, field) IN (SELECT tenant_no, field FROM payload_field WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_event
+DELETE FROM event WHERE rowid IN (SELECT rowid FROM event WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 LIMIT ?2)
+
+-- name: remove_flow
+DELETE FROM flow WHERE rowid IN (SELECT rowid FROM flow WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 LIMIT ?2)
+
+-- name: remove_resource
+DELETE FROM resource WHERE rowid IN (SELECT rowid FROM resource WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 LIMIT ?2)
+
+-- name: remove_actor
+DELETE FROM actor WHERE rowid IN (SELECT rowid FROM actor WHERE key > ?1 << 40 AND key < (?1 + 1) << 40 LIMIT ?2)
+
+-- name: remove_kind
+DELETE FROM kind WHERE (tenant_no, kind) IN (SELECT tenant_no, kind FROM kind WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_bucket
+DELETE FROM bucket WHERE (tenant_no, level, bucket) IN (SELECT tenant_no, level, bucket FROM bucket WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_rollup_kind
+DELETE FROM rollup_kind WHERE (tenant_no, level, bucket, kind) IN (SELECT tenant_no, level, bucket, kind FROM rollup_kind WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_rollup_actor
+DELETE FROM rollup_actor WHERE (tenant_no, level, bucket, actor, kind) IN (SELECT tenant_no, level, bucket, actor, kind FROM rollup_actor WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_transition
+DELETE FROM transition WHERE rowid IN (SELECT rowid FROM transition WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_removed_transition
+DELETE FROM removed_transition WHERE rowid IN (SELECT rowid FROM removed_transition WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_actor_total
+DELETE FROM actor_total WHERE rowid IN (SELECT rowid FROM actor_total WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_delivery
+DELETE FROM delivery WHERE (tenant_no, webhook_id, position) IN (SELECT tenant_no, webhook_id, position FROM delivery WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_attempt
+DELETE FROM attempt WHERE rowid IN (SELECT rowid FROM attempt WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_follower
+DELETE FROM follower WHERE rowid IN (SELECT rowid FROM follower WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_checkpoint
+DELETE FROM checkpoint WHERE rowid IN (SELECT rowid FROM checkpoint WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_tile
+DELETE FROM tile WHERE rowid IN (SELECT rowid FROM tile WHERE tenant_no = ?1 LIMIT ?2)
+
+-- name: remove_origin
+DELETE FROM origin WHERE (tenant_no, epoch) IN (SELECT tenant_no, epoch FROM origin WHERE tenant_no = ?1 LIMIT ?2)
+
 -- name: webhooks_with_deliveries
 -- One seek for each webhook.
 WITH RECURSIVE found (webhook_id) AS (
@@ -818,12 +920,13 @@ SELECT key FROM payload_value WHERE tenant_no = ? AND field = ? AND text = ?
 -- name: unindexed
 -- The value is the paths that are to be indexed, as a JSON array.
 SELECT t.tenant FROM tenant t
- WHERE (t.size > 0 AND EXISTS (
-        SELECT 1 FROM json_each(?1) asked
-          LEFT JOIN payload_field f ON f.tenant_no = t.tenant_no AND f.path = asked.value
-         WHERE f.indexed_to IS NULL OR f.indexed_to < t.size))
-    OR EXISTS (SELECT 1 FROM payload_field f
-                WHERE f.tenant_no = t.tenant_no AND f.path NOT IN (SELECT value FROM json_each(?1)))
+ WHERE t.tenant NOT LIKE '/%'
+   AND ((t.size > 0 AND EXISTS (
+         SELECT 1 FROM json_each(?1) asked
+           LEFT JOIN payload_field f ON f.tenant_no = t.tenant_no AND f.path = asked.value
+          WHERE f.indexed_to IS NULL OR f.indexed_to < t.size))
+        OR EXISTS (SELECT 1 FROM payload_field f
+                    WHERE f.tenant_no = t.tenant_no AND f.path NOT IN (SELECT value FROM json_each(?1))))
  ORDER BY t.tenant
 
 -- name: counts_of_field
@@ -914,16 +1017,19 @@ SELECT 1 FROM payload_entry
  LIMIT 1
 
 -- name: tenants
-SELECT tenant, tenant_no FROM tenant ORDER BY tenant
+-- Without former logs, whose names begin with '/'; here and below.
+SELECT tenant, tenant_no FROM tenant WHERE tenant NOT LIKE '/%' ORDER BY tenant
 
 -- name: tenant_names
 -- Those after a name; the tenant of operators' keys comes before every name. A negative limit is none.
-SELECT tenant FROM tenant WHERE tenant > ?1 UNION SELECT tenant FROM api_key WHERE tenant > ?1 ORDER BY 1 LIMIT ?2
+SELECT tenant FROM tenant WHERE tenant > ?1 AND tenant NOT LIKE '/%'
+ UNION SELECT tenant FROM api_key WHERE tenant > ?1 ORDER BY 1 LIMIT ?2
 
 -- name: unsealed
 -- The origin of the highest epoch is in use.
 SELECT t.tenant FROM tenant t
  WHERE t.size > coalesce((SELECT o.size FROM origin o WHERE o.tenant_no = t.tenant_no ORDER BY o.epoch DESC LIMIT 1), 0)
+   AND t.tenant NOT LIKE '/%'
  ORDER BY t.tenant
 
 -- name: origins
@@ -933,7 +1039,7 @@ SELECT epoch, name, key, size FROM origin WHERE tenant_no = ? ORDER BY epoch
 -- The origin in use of every tenant that has one.
 SELECT t.tenant, t.size, o.epoch, o.name
   FROM origin o JOIN tenant t ON t.tenant_no = o.tenant_no
- WHERE o.epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = o.tenant_no)
+ WHERE o.epoch = (SELECT max(epoch) FROM origin WHERE tenant_no = o.tenant_no) AND t.tenant NOT LIKE '/%'
 
 -- name: add_origin
 INSERT INTO origin (tenant_no, epoch, name, key, size) VALUES (?, ?, ?, ?, 0) ON CONFLICT DO NOTHING

@@ -11,7 +11,7 @@ from whence.errors import Unavailable, Unsound
 from whence.identities import spellings
 from whence.integrity import hash_payload
 from whence.storage.purging import lasting_kinds
-from whence.storage.removals import HOLD, HoldsChanged, HoldVersion, Purge, refuse_unknown_holds
+from whence.storage.removals import HOLD, Erased, HoldsChanged, HoldVersion, Purge, refuse_unknown_holds
 from whence.storage.resolve import Kind
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
@@ -123,6 +123,13 @@ class SQLiteRemovals:
     async def settle(self, tenant: str) -> None:
         """Wait for the requests that the writer has: it takes one after the other."""
         await self._write(lambda _connection: None)
+
+    async def unseen_erasures(self) -> list[Erased]:
+        """Nothing: `whence restore` returns what has to be erased again."""
+        return []
+
+    async def see_erasures(self, entries: Sequence[Erased]) -> None:
+        """Do nothing; see `unseen_erasures`."""
 
     async def scrub(self) -> bool:
         """Empty the write-ahead log into the file, in which removed bytes are overwritten."""

@@ -6,15 +6,16 @@ from typing import Any
 import apsw
 
 from whence.errors import Unsound
-from whence.storage.base import READ_BYTES, HashedEvent
-from whence.storage.replication import hashed_event_from, sequence_exactly
+from whence.storage.base import READ_BYTES, HashedEvent, Head
+from whence.storage.replication import append_removed, hashed_event_from, sequence_exactly
 from whence.storage.rows import FullEventRow, HashRow
 from whence.storage.sequencing import Batch
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.append import Appender, SQLiteTenantLog, head_draft, insert
+from whence.storage.sqlite.append import Appender, SQLiteTenantLog, head_draft, insert, save_head
+from whence.storage.sqlite.purge import tile_leaves
 from whence.storage.sqlite.rows import event_from, head_row, key_of
 
-__all__ = ["import_events", "import_retained_from", "read_part", "tenants"]
+__all__ = ["import_events", "import_removed", "import_retained_from", "read_part", "tenants"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -56,6 +57,19 @@ def import_events(connection: apsw.Connection, appender: Appender, tenant: str, 
     insert(connection, head, log, batch, events)
 
 
-def import_retained_from(connection: apsw.Connection, tenant: str, position: int) -> None:
+def import_removed(connection: apsw.Connection, tenant: str, leaves: bytes) -> None:
+    """See `Store.import_removed`."""
+    head = head_draft(connection, tenant)
+    tile_leaves(connection, head.tenant_no, head.size + 1, leaves)
+    append_removed(head, leaves)
+    save_head(connection, head)
+    connection.execute(_SQL["retain_from"], (head.size + 1, 0, 0, tenant))
+
+
+def import_retained_from(connection: apsw.Connection, tenant: str, head: Head) -> None:
     """See `Store.import_retained_from`."""
-    connection.execute(_SQL["retain_from"], (position, tenant))
+    row = head_row(connection, tenant)
+    if row is not None:
+        tile_leaves(connection, row.tenant_no, head.retained_from)
+        values = (head.retained_from, head.recorded_at, head.removed_recorded_at, tenant)
+        connection.execute(_SQL["retain_from"], values)

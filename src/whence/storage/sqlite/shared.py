@@ -13,10 +13,11 @@ import msgspec
 
 from whence.errors import StoreRefused, Unavailable, WhenceError
 from whence.permissions import ApiKey
-from whence.storage.base import HashedEvent, Receipt, Store, Write
+from whence.storage.base import HashedEvent, Head, Receipt, Store, Write
 from whence.storage.credentials import Session
+from whence.storage.deletions import TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
-from whence.storage.removals import HoldVersion, Purge
+from whence.storage.removals import Erased, HoldVersion, Purge
 from whence.storage.seals import Origin, SealedCheckpoint, TileRow
 from whence.storage.sqlite.connection import (
     ServingLock,
@@ -29,6 +30,7 @@ from whence.storage.sqlite.connection import (
     refusing,
 )
 from whence.storage.sqlite.credentials import Read, SQLiteCredentials
+from whence.storage.sqlite.deletions import SQLiteDeletions
 from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
 from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.payload_index import SQLitePayloadIndex
@@ -114,6 +116,7 @@ class SharedStore(SQLiteReads):
         self.payload_index = SharedPayloadIndex(self._readers.read, self._client)
         self.seals = SharedSeals(self._readers.read, self._readers.read_in_thread, SignedRecord(path), self._client)
         self.removals = SharedRemovals(self._client)
+        self.deletions = SharedDeletions(path, self._readers.read, self._client)
 
     def _wake(self, tenants: Sequence[str]) -> None:
         for tenant in tenants:
@@ -142,7 +145,11 @@ class SharedStore(SQLiteReads):
         """Refuse: a store that is served does not take the events of another; see `Store`."""
         raise StoreRefused("This store was not opened to be restored.")
 
-    async def import_retained_from(self, tenant: str, position: int) -> None:
+    async def import_removed(self, tenant: str, leaves: bytes) -> None:
+        """Refuse, as `import_log` does; see `Store`."""
+        raise StoreRefused("This store was not opened to be restored.")
+
+    async def import_retained_from(self, tenant: str, head: Head) -> None:
         """Refuse, as `import_log` does; see `Store`."""
         raise StoreRefused("This store was not opened to be restored.")
 
@@ -295,9 +302,32 @@ class SharedRemovals:
         """Wait for the removals that began before."""
         await self._client.call("settle", tenant)
 
+    async def unseen_erasures(self) -> list[Erased]:
+        """Nothing, as with the writer."""
+        return []
+
+    async def see_erasures(self, entries: Sequence[Erased]) -> None:
+        """Do nothing; see `unseen_erasures`."""
+
     async def scrub(self) -> bool:
         """Empty the write-ahead log into the file."""
         return bool(await self._client.call("scrub"))
+
+
+class SharedDeletions(SQLiteDeletions):
+    """How tenants are deleted: read from the file, and done by the writer; see `Deletions`."""
+
+    def __init__(self, path: str, read: Read, client: WriterClient) -> None:
+        super().__init__(path, read, _refuse_to_write)
+        self._client = client
+
+    async def delete_tenant(self, tenant: str, deletion: TenantDeletion) -> None:
+        """Delete keys, sessions and definitions, and make the log a former one."""
+        await self._client.call("delete_tenant", tenant, deletion)
+
+    async def remove_rows(self, number: int, limit: int) -> bool:
+        """Remove a part of the rows of a former log."""
+        return bool(await self._client.call("remove_rows", number, limit))
 
 
 async def _refuse_to_write(_work: object) -> None:

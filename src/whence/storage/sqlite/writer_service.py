@@ -75,6 +75,8 @@ class WriterService:
             "settle": removals.settle,
             "scrub": removals.scrub,
             "index_payloads": store.payload_index.advance,
+            "delete_tenant": store.deletions.delete_tenant,
+            "remove_rows": store.deletions.remove_rows,
         }
 
     async def start(self, listener: socket.socket) -> None:

@@ -1,0 +1,97 @@
+"""Deleting tenants, on PostgreSQL. Each part is a transaction with the rights of a removal; see removals.py."""
+
+from whence.merkle import EMPTY_ROOT
+from whence.storage.deletions import FormerLog, TenantDeletion, former_name, refuse_deletion
+from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.credentials import Run
+from whence.storage.postgres.erasure_ledger import note
+from whence.storage.postgres.followers import RunAs
+from whence.storage.postgres.tenants import NO_TENANT, Tenant, head_row, refuse_renumbered
+from whence.storage.removals import Erased
+from whence.storage.sql import load_blocks
+
+__all__ = ["PostgresDeletions"]
+
+_SQL = load_blocks("whence.storage.postgres")
+
+_TABLES = (
+    "payload_entry",
+    "payload_value",
+    "payload_field",
+    "event",
+    "flow",
+    "resource",
+    "actor",
+    "kind",
+    "bucket",
+    "rollup_kind",
+    "rollup_actor",
+    "transition",
+    "removed_transition",
+    "actor_total",
+    "delivery",
+    "attempt",
+    "follower",
+    "checkpoint",
+    "tile",
+    "origin",
+)
+"""Every table with rows of a tenant, in the order in which they are emptied. `head` and `tenant` keep the number."""
+
+
+class PostgresDeletions:
+    """How one database deletes tenants; see `Deletions`."""
+
+    def __init__(self, read: Run, remove_as: RunAs) -> None:
+        """`remove_as` writes with the rights of a removal."""
+        self._read = read
+        self._remove_as = remove_as
+
+    async def delete_tenant(self, tenant: str, deletion: TenantDeletion) -> None:
+        """Delete keys, sessions and definitions, and make the log a former one."""
+
+        async def delete(connection: Connection, owner: Tenant) -> None:
+            await refuse_renumbered(connection, owner)
+            # A tenant without events has no head, and no number to be cached either.
+            head = await head_row(connection, Tenant(owner.name, owner.number), "lock_head")
+            kinds = [kind for (kind,) in await connection.fetch(_SQL["definition_kinds"], tenant)]
+            refusal = refuse_deletion(deletion, head.size if head else 0, kinds)
+            if refusal is not None:
+                raise refusal
+            if not deletion.noted:
+                leaf = await connection.fetchval(_SQL["first_leaf"], owner.number)
+                events = () if leaf is None else ((1, leaf),)
+                await note(connection, Erased(tenant, events, deleted_at=deletion.deleted_at))
+            await connection.execute(_SQL["delete_sessions_of_tenant"], tenant)
+            await connection.execute(_SQL["delete_keys"], tenant, deletion.deleted_at)
+            await connection.execute(_SQL["delete_definitions"], tenant)
+            if owner.number == NO_TENANT:
+                return
+            epoch = await connection.fetchval(_SQL["last_epoch"], owner.number)
+            size, root = (head.size, head.tree().root()) if head else (0, EMPTY_ROOT)
+            values = (tenant, epoch, size, root, deletion.deleted_at)
+            await connection.execute(_SQL["add_former_log"], owner.number, *values)
+            await connection.execute(_SQL["rename_tenant"], owner.number, former_name(owner.number))
+            await connection.execute(_SQL["rename_head"], owner.number, former_name(owner.number))
+
+        await self._remove_as(tenant, delete)
+
+    async def former_logs(self, tenant: str | None = None) -> list[FormerLog]:
+        """The former logs."""
+        rows = await self._read(lambda connection: connection.fetch(_SQL["former_logs"], tenant), "")
+        return [FormerLog(*row) for row in rows]
+
+    async def remove_rows(self, number: int, limit: int) -> bool:
+        """Remove a part of the rows of a former log."""
+
+        async def remove(connection: Connection, owner: Tenant) -> bool:
+            if owner.number != number:  # not a former log
+                return False
+            for table in _TABLES:
+                if await connection.fetch(_SQL[f"remove_{table}"], number, limit):
+                    return True
+            await connection.execute(_SQL["former_log_removed"], number)
+            return False
+
+        left: bool = await self._remove_as(former_name(number), remove)
+        return left

@@ -1,0 +1,110 @@
+"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from whence.errors import Unavailable
+from whence.merkle import EMPTY_ROOT
+from whence.storage.deletions import DeletionRefused, FormerLog, TenantDeletion, former_name, refuse_deletion
+from whence.storage.sql import load_blocks
+from whence.storage.sqlite.credentials import Read, Write
+from whence.storage.sqlite.erasure_ledger import ErasureLedger
+from whence.storage.sqlite.rows import head_row
+
+__all__ = ["SQLiteDeletions"]
+
+_SQL = load_blocks("whence.storage.sqlite")
+
+_TABLES = (
+    "payload_entry",
+    "payload_value",
+    "payload_field",
+    "event",
+    "flow",
+    "resource",
+    "actor",
+    "kind",
+    "bucket",
+    "rollup_kind",
+    "rollup_actor",
+    "transition",
+    "removed_transition",
+    "actor_total",
+    "delivery",
+    "attempt",
+    "follower",
+    "checkpoint",
+    "tile",
+    "origin",
+)
+"""Every table with rows of a tenant, in the order in which they are emptied. `tenant` keeps the number."""
+
+
+class SQLiteDeletions:
+    """How one file deletes tenants; see `Deletions`. Also beside the server of the file, as keys are made."""
+
+    def __init__(self, path: str, read: Read, write: Write) -> None:
+        self._read = read
+        self._write = write
+        self._ledger = ErasureLedger(path)
+
+    async def delete_tenant(self, tenant: str, deletion: TenantDeletion) -> None:
+        """Delete keys, sessions and definitions, and make the log a former one."""
+
+        def delete(connection: apsw.Connection) -> DeletionRefused | None:
+            head = head_row(connection, tenant)
+            kinds: Sequence[str] = [kind for (kind,) in connection.execute(_SQL["definition_kinds"], (tenant,))]
+            refusal = refuse_deletion(deletion, head.size if head else 0, kinds)
+            if refusal is not None:
+                return refusal  # raising it would undo the writer's whole group
+            number = head.tenant_no if head else 0
+            if not deletion.noted:
+                self._note(connection, tenant, number, deletion)
+            connection.execute(_SQL["delete_sessions_of_tenant"], (tenant,))
+            connection.execute(_SQL["delete_keys"], (tenant, deletion.deleted_at))
+            connection.execute(_SQL["delete_definitions"], (tenant,))
+            if head is not None:
+                epoch = connection.execute(_SQL["last_epoch"], (number,)).get
+                root = head.tree().root() if head.size else EMPTY_ROOT
+                values = (number, tenant, epoch, head.size, root, deletion.deleted_at, 0)
+                connection.execute(_SQL["add_former_log"], values)
+                connection.execute(_SQL["rename_tenant"], (number, former_name(number)))
+            return None
+
+        refusal = await self._write(delete)
+        if refusal is not None:
+            raise refusal
+
+    def _note(self, connection: apsw.Connection, tenant: str, number: int, deletion: TenantDeletion) -> None:
+        """Note the deletion in the ledger. Raises Unavailable when that fails: then nothing is deleted."""
+        leaf: bytes | None = connection.execute(_SQL["first_leaf"], (number,)).get
+        events = () if leaf is None else ((1, leaf),)
+        try:
+            self._ledger.add(tenant, events, deleted_at=deletion.deleted_at)
+        except OSError as error:
+            raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
+
+    async def former_logs(self, tenant: str | None = None) -> list[FormerLog]:
+        """The former logs."""
+        rows = await self._read("", lambda connection: connection.execute(_SQL["former_logs"], (tenant,)).fetchall())
+        return [FormerLog(*row) for row in rows]
+
+    async def remove_rows(self, number: int, limit: int) -> bool:
+        """Remove a part of the rows of a former log."""
+
+        def remove(connection: apsw.Connection) -> bool:
+            # Only those of a former log: a number that is in use is never emptied.
+            known: Any = connection.execute(_SQL["tenant_no"], (former_name(number),)).get
+            if known != number:
+                return False
+            for table in _TABLES:
+                connection.execute(_SQL[f"remove_{table}"], (number, limit))
+                if connection.changes():
+                    return True
+            connection.execute(_SQL["former_log_removed"], (number,))
+            return False
+
+        left: bool = await self._write(remove)
+        return left

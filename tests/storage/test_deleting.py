@@ -1,0 +1,134 @@
+"""The work of deletions on each store: the final checkpoint is handed out first, and whatever interrupts the removal of
+rows, it ends as it would have."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.made import TENANT, new, numbers, stored
+from tests.databases import fresh_database
+from tests.unit.mutants import catches, replaced
+from whence import deleting
+from whence.deleting import FormerLogs, delete_tenant
+from whence.sealer import Sealing
+from whence.sealing import StoreSecret
+from whence.storage import create_store, verify_store
+from whence.storage.deletions import DeletionRefused, LogGrew
+from whence.storage.seals import SealedCheckpoint
+
+pytestmark = pytest.mark.anyio
+
+SECRET = StoreSecret("the secret of the store that is sealed here", is_shared=True)
+OTHER = "other"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: str) -> str:
+    return f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else await fresh_database()
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Any]:
+    """A store with five sealed events of one tenant, and one of another."""
+    opened = create_store(url)
+    await stored(opened, *map(new, range(1, 6)))
+    await stored(opened, new(1), tenant=OTHER)
+    assert await sealing(opened).seal(TENANT)
+    yield opened
+    await opened.close()
+
+
+def sealing(store: Any) -> Sealing:
+    return Sealing(store, SECRET, "log.example")
+
+
+async def once(store: Any) -> None:
+    """Let the work of a server run until it has nothing to do."""
+    task = asyncio.create_task(FormerLogs(store).run())
+    for _ in range(200):
+        if not await store.deletions.former_logs():
+            break
+        await asyncio.sleep(0.02)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def unchecked(store: Any, tenant: str, _head: Any, _until: float) -> bytes:
+    """Mutant: whatever checkpoint there is."""
+    newest = await store.seals.list_checkpoints(tenant, None, 1)
+    return newest[0].note.encode() if newest else b""
+
+
+@catches(replaced(deleting, "_final_checkpoint", unchecked, "any_checkpoint_will_do"))
+async def test_only_the_checkpoint_of_the_whole_log_will_do(store: Any) -> None:
+    """An earlier one is not handed out, and nothing goes. Nor is one that the log's key has not signed."""
+    kept: list[bytes] = []
+    await stored(store, new(6))
+    with pytest.raises(DeletionRefused, match="covers the whole log"):
+        await delete_tenant(store, TENANT, kept.append, patience_s=0)
+    [origin] = await store.seals.list_origins(TENANT)
+    head = await store.head(TENANT)
+    forged = SealedCheckpoint(1, 6, head.root, 0, f"{origin.name}\n6\n{head.root.hex()}\n\n— somebody AAAA\n")
+    assert await store.seals.put_checkpoint(TENANT, forged, 5)
+    with pytest.raises(DeletionRefused, match="not one of this log"):
+        await delete_tenant(store, TENANT, kept.append, patience_s=0)
+    assert kept == []
+    assert len(await numbers(store)) == 6
+
+
+async def test_a_log_that_grows_meanwhile_has_another_last_checkpoint(store: Any) -> None:
+    """The deletion goes on with that one, so that the file has the whole log. One that keeps growing is not deleted."""
+    kept: list[bytes] = []
+    tasks: list[Any] = []
+    deletions = type(store.deletions)
+    real = deletions.delete_tenant
+
+    async def grow(self: Any, tenant: str, deletion: Any) -> None:
+        if len(kept) == 1:
+            await stored(store, new(6))
+            tasks.append(asyncio.create_task(sealing(store).seal(TENANT)))
+        await real(self, tenant, deletion)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletions, "delete_tenant", grow)
+        deleted = await delete_tenant(store, TENANT, kept.append)
+    assert deleted.events == 6
+    assert [note.decode().splitlines()[1] for note in kept] == ["5", "6"]
+    assert await numbers(store) == []
+
+    async def never(_self: Any, _tenant: str, _deletion: Any) -> None:
+        raise LogGrew("It has grown.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deletions, "delete_tenant", never)
+        with pytest.raises(LogGrew):
+            await delete_tenant(store, OTHER, None, patience_s=0)
+
+
+async def stopped(_store: Any) -> None:
+    """Mutant: nobody goes on."""
+
+
+@catches(replaced(deleting, "remove_former_logs", stopped, "nobody_goes_on"))
+async def test_whatever_stops_the_removal_the_next_process_goes_on(store: Any, url: str) -> None:
+    """After each transaction of a deletion the store is sound, and another process ends it."""
+    await delete_tenant(store, TENANT, None)
+    [former] = await store.deletions.former_logs()
+    assert (former.tenant, former.size, former.epoch) == (TENANT, 5, 1)
+    assert (await verify_store(url)).sound
+    for _ in range(4):
+        assert await store.deletions.remove_rows(former.number, 2)
+        assert (await verify_store(url)).sound
+    await stored(store, new(1))
+    assert not await store.deletions.remove_rows(former.number + 1, 2)  # which is no former log
+    again = create_store(url, serving=False)
+    await once(again)
+    assert await again.deletions.former_logs() == []
+    await again.close()
+    assert (await verify_store(url)).sound
+    assert await numbers(store) == await numbers(store, OTHER) == [1]
