@@ -18,7 +18,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from whence.announcements import announced_ranges
+from whence.announcements import parse_announcement
 from whence.errors import StoreRefused, Unsound
 from whence.events import ActorStat, Counts, Event, Page, PageRequest, Query, Viewer
 from whence.merkle import HASH_SIZE, CompactRange
@@ -120,7 +120,9 @@ async def _copy_events(source: Store, target: Store, tenant: str, head: Head, be
 async def _refuse_unerased(source: Store, target: Store, announcement: Event, before: int) -> None:
     """Raise StoreRefused if the target has a payload, of its first events, that the source has erased."""
     viewer = Viewer(announcement.tenant_id)
-    positions = [each for each in positions_in(announced_ranges(announcement.payload or b"")) if each <= before]
+    positions = [
+        each for each in positions_in(parse_announcement(announcement.payload or b"").ranges) if each <= before
+    ]
     while positions:
         batch = positions[:_PART]
         ours, theirs = await target.read_payloads(viewer, batch), await source.read_payloads(viewer, batch)

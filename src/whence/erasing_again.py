@@ -1,6 +1,7 @@
 """Erasures and deletions that are done again after a backup was restored that is older than they are.
 
-A restored SQLite file has a mark until then, and is not served. After a stop in between, the restore has to be done again.
+A restored SQLite file has a mark until then, and is not served. After a stop in between, the restore has to be done
+again.
 """
 
 from collections.abc import Sequence
