@@ -26,10 +26,11 @@ const MANIFEST_KEYS = [
   "firstPosition",
   "format",
   "lastPosition",
+  "leafOnly",
   "origin",
   "tenantId",
 ];
-const COUNTED = ["boundary", "completeFrom", "entries", "erased", "events", "firstPosition", "lastPosition"];
+const COUNTED = ["boundary", "completeFrom", "entries", "erased", "events", "firstPosition", "lastPosition", "leafOnly"];
 
 /** The files of an export. `read` gives the bytes of one in parts.
  * @typedef {{names: string[], read: (name: string) => AsyncIterable<Uint8Array>}} Folder */
@@ -37,12 +38,12 @@ const COUNTED = ["boundary", "completeFrom", "entries", "erased", "events", "fir
 /** A manifest, which is not signed: whatever it says has to follow from the entries.
  * @typedef {{asOf: number, boundary: number | null, completeFrom: number | null, entries: number, erased: number,
  *   events: number, files: {bytes: number, name: string, sha256: string}[], filter: {meaning: Record<string, unknown>,
- *   text: string}, firstPosition: number | null, lastPosition: number | null, origin: string, tenantId: string}} Manifest */
+ *   text: string}, firstPosition: number | null, lastPosition: number | null, leafOnly: number, origin: string, tenantId: string}} Manifest */
 
 /** What an export proves, also in sentences: `claims`. `filter` has the fields that were applied, by name. `tables` are
  * files that this verifier compares with their sums in the manifest alone.
- * @typedef {{origin: string, asOf: number, events: number, erased: number, completeFrom: number | null,
- *   boundary: number | null, filter: Record<string, unknown>, tables: string[], steps: string[], claims: string[]}} ProvenExport */
+ * @typedef {{origin: string, asOf: number, events: number, erased: number, leafOnly: number,
+ *   firstPosition: number | null, completeFrom: number | null, boundary: number | null, filter: Record<string, unknown>, tables: string[], steps: string[], claims: string[]}} ProvenExport */
 
 /** Verifies an export. Throws NotProven with the first thing that is wrong.
  * @param {Folder} folder @param {import("./verify.mjs").Key} key the log's, from where the reader keeps it
@@ -68,8 +69,8 @@ export async function verifyExport(folder, key) {
     steps.push(`The hashes of ${manifest.entries} entries lead to the signed root, each at its place.`);
     await compareSums(folder, manifest.files, sums);
     steps.push("The files have the sums in the manifest.");
-    const { origin, asOf, events, erased, completeFrom, boundary, filter } = manifest;
-    const proven = { origin, asOf, events, erased, completeFrom, boundary, filter: filter.meaning, tables, steps };
+    const { origin, asOf, events, erased, leafOnly, firstPosition, completeFrom, boundary, filter } = manifest;
+    const proven = { origin, asOf, events, erased, leafOnly, firstPosition, completeFrom, boundary, filter: filter.meaning, tables, steps };
     return { ...proven, claims: claimsOf(proven) };
   } catch (error) {
     if (error instanceof NotProven) error.steps = steps;
@@ -79,16 +80,18 @@ export async function verifyExport(folder, key) {
 
 /** What an export proves, in sentences.
  * @param {Omit<ProvenExport, "claims">} proven @returns {string[]} */
-function claimsOf({ origin, asOf, events, erased, completeFrom, boundary, filter, tables }) {
+function claimsOf({ origin, asOf, events, erased, leafOnly, firstPosition, completeFrom, boundary, filter, tables }) {
   const fields = Object.entries(filter).map(([name, value]) => `${name} ${Array.isArray(value) ? value.join(", ") : value}`);
   const claims = [
     `${events === 1 ? "1 event is" : `${events} events are`} proven to be in ${origin}, as it was with ${asOf === 1 ? "1 event" : `${asOf} events`}.`,
     `The filter: ${fields.join("; ") || "none, all events"}.`,
   ];
   if (erased) claims.push(`The payload of ${erased} of them was erased, so only the hash of it is proven.`);
+  if (leafOnly) claims.push(`${leafOnly === 1 ? "1 event" : `${leafOnly} events`} may match too: the id of the actor was replaced, so there is only the leaf, which shows nothing of them.`);
   if (completeFrom === null) claims.push("Whether other events match is not proven: for that, export with --complete.");
   else claims.push(`No other event matches, of those at the positions ${completeFrom} to ${asOf}.`);
   if (boundary !== null) claims.push("Nor does an earlier one, since no event is recorded more than five minutes before it occurs.");
+  else if (completeFrom !== null && firstPosition !== null && firstPosition < completeFrom) claims.push("Earlier events were no longer kept, but for those in the export. Nothing else is claimed.");
   else if (completeFrom !== null && completeFrom > 1) claims.push("Earlier events were no longer kept, and nothing is claimed about them.");
   for (const name of tables) claims.push(`${name} was not compared with the entries. 'whence verify --export' does that.`);
   return claims;
@@ -103,16 +106,23 @@ class EntryReader {
     this.isComplete = manifest.completeFrom !== null;
     this.last = 0;
     /** @type {Record<string, number | null>} */
-    this.counts = { boundary: null, completeFrom: null, entries: 0, erased: 0, events: 0, firstPosition: null, lastPosition: null };
+    this.counts = { boundary: null, completeFrom: null, entries: 0, erased: 0, events: 0, firstPosition: null, lastPosition: null, leafOnly: 0 };
+    this.onlyMatches = true;
   }
 
   /** The number and the hash of the leaf of a line. Throws NotProven if anything is wrong with it.
    * @param {Uint8Array} line @returns {[number, Uint8Array]} */
   leafOf(line) {
     const count = ++(/** @type {{entries: number}} */ (this.counts).entries);
-    const { position, envelope, envelopeBytes, payload, salt } = parseEntry(line, `Line ${count} of the entries`);
+    const { position, leaf, envelope, payload, salt } = parseEntry(line, `Line ${count} of the entries`);
     this.checkPlace(position, envelope);
-    if (matchesFilter(this.query, envelope)) {
+    if (envelope === null) {
+      this.counts.leafOnly = Number(this.counts.leafOnly) + 1;
+      return [position - 1, leaf];
+    }
+    const isMatch = matchesFilter(this.query, envelope);
+    this.onlyMatches &&= isMatch;
+    if (isMatch) {
       if (salt !== null && salt.length !== SALT_LENGTH) throw new NotProven(`Position ${position}: the salt has the wrong length.`);
       if ((salt === null) !== (payload === null)) throw new NotProven(`Position ${position}: there is a payload without its salt, or a salt alone.`);
       checkedPayload(payload, salt, String(envelope.payloadHash));
@@ -125,24 +135,29 @@ class EntryReader {
     } else if (salt !== null || payload !== null) {
       throw new NotProven(`Position ${position}: the event does not match the filter, and still has a payload.`);
     }
-    return [position - 1, sha256(joined(Uint8Array.of(0), envelopeBytes))];
+    return [position - 1, leaf];
   }
 
-  /** Refuses an event of another log, or out of order. Takes the first one as the boundary, if it is one.
-   * @param {number} position @param {import("./verify.mjs").Envelope} envelope */
+  /** Refuses an event of another log, or out of order. Takes the first one without a gap after it as the boundary, if it is one.
+   * @param {number} position @param {import("./verify.mjs").Envelope | null} envelope null where there is only the leaf */
   checkPlace(position, envelope) {
     const { tenantId, asOf } = this.manifest;
-    if (envelope.tenantId !== tenantId) throw new NotProven(`Position ${position}: the event is of another tenant than the export.`);
+    if (envelope !== null && envelope.tenantId !== tenantId) throw new NotProven(`Position ${position}: the event is of another tenant than the export.`);
     if (position <= this.last || position > asOf) throw new NotProven(`Position ${position}: the positions do not ascend from 1 to ${asOf}.`);
-    if (this.isComplete && this.counts.completeFrom === null) {
+    if (this.isComplete && (this.counts.completeFrom === null || position !== this.last + 1)) {
+      if (this.counts.completeFrom !== null && !this.mayBeginAt(position)) throw new NotProven(`Position ${this.last + 1} is missing.`);
       const { since } = this.query;
-      const isBoundary = since !== null && microseconds(String(envelope.recordedAt)) + FUTURE_MAX_US < microseconds(since);
+      const isBoundary = since !== null && envelope !== null && microseconds(String(envelope.recordedAt)) + FUTURE_MAX_US < microseconds(since);
       this.counts.boundary = isBoundary ? position : null;
       this.counts.completeFrom = isBoundary ? position + 1 : position;
-    } else if (this.isComplete && position !== this.last + 1) {
-      throw new NotProven(`Position ${this.last + 1} is missing.`);
     }
     this.last = position;
+  }
+
+  /** Whether there may be a gap before a position: events that matched were held while others around them were removed.
+   * @param {number} position */
+  mayBeginAt(position) {
+    return this.onlyMatches && position <= Number(this.manifest.completeFrom);
   }
 
   /** What was read. Throws NotProven if entries are missing at the end. */
@@ -253,11 +268,13 @@ class HashFile {
   }
 }
 
-/** The envelope, payload and salt of a line. There is one way to write a line, so that no two readers see different ones.
+/** The envelope, payload and salt of a line, or the leaf where the actor's id was replaced. There is one way to write a
+ * line, so that no two readers see different ones.
  * @param {Uint8Array} line @param {string} what */
 function parseEntry(line, what) {
   const text = textOf(line, what);
-  const { envelope: members, position, salt } = fieldsOf(text, what);
+  const { envelope: members, leaf, position, salt } = fieldsOf(text, what);
+  if (members === null) return { ...parseLeaf(text, leaf, position, what), envelope: null, payload: null, salt: null };
   const envelopeText = JSON.stringify(members);
   const [start, end] = [`{"envelope":${envelopeText},"payload":`, `,"position":${position},"salt":${JSON.stringify(salt)}}`];
   const payloadText = text.slice(start.length, text.length - end.length);
@@ -268,11 +285,21 @@ function parseEntry(line, what) {
   const envelopeBytes = bytesOfText(envelopeText);
   return {
     position: Number(position),
+    leaf: sha256(joined(Uint8Array.of(0), envelopeBytes)),
     envelope: parseEnvelope(envelopeBytes),
-    envelopeBytes,
     payload: payloadText === "null" ? null : bytesOfText(payloadText),
     salt: salt === null ? null : bytesOfBase64(String(salt), "The salt of an entry"),
   };
+}
+
+/** The position and hash of a line that has only a leaf.
+ * @param {string} text @param {unknown} leaf @param {unknown} position @param {string} what */
+function parseLeaf(text, leaf, position, what) {
+  const isWritten = `{"envelope":null,"leaf":${JSON.stringify(leaf)},"payload":null,"position":${position},"salt":null}` === text;
+  if (!isWritten || typeof leaf !== "string" || !Number.isSafeInteger(position) || Number(position) < 1) throw new NotProven(`${what} is not an entry.`);
+  const hash = bytesOfBase64(leaf, "The leaf of an entry");
+  if (hash.length !== HASH_LENGTH) throw new NotProven(`${what} is not an entry.`);
+  return { position: Number(position), leaf: hash };
 }
 
 /** The manifest. There is one way to write it, too.
@@ -282,7 +309,7 @@ function parseManifest(data) {
   const fields = fieldsOf(text, "The manifest");
   const { files, filter } = /** @type {Record<string, any>} */ (fields);
   const isWritten = `${JSON.stringify(fields, null, 2)}\n` === text && haveKeys(fields, MANIFEST_KEYS);
-  const areCounts = ["asOf", "entries", "erased", "events"].every((name) => isCount(fields[name])) && COUNTED.every((name) => fields[name] === null || isCount(fields[name]));
+  const areCounts = ["asOf", "entries", "erased", "events", "leafOnly"].every((name) => isCount(fields[name])) && COUNTED.every((name) => fields[name] === null || isCount(fields[name]));
   if (!isWritten || !areCounts || !Array.isArray(files) || !haveKeys(filter, ["meaning", "text"])) throw new NotProven("The manifest cannot be read.");
   if (files.some((file) => !haveKeys(file, ["bytes", "name", "sha256"]))) throw new NotProven("The manifest cannot be read.");
   if (fields.format !== "whence-export/1") throw new NotProven("The manifest is of another format, perhaps of a later release.");

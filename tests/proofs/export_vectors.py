@@ -112,6 +112,7 @@ def _made(
         "firstPosition": found[0] + 1 if found else None,
         "format": "whence-export/1",
         "lastPosition": found[-1] + 1 if found else None,
+        "leafOnly": 0,
         "origin": ORIGIN,
         "tenantId": "acme",
     }
@@ -123,6 +124,17 @@ _LATER = (
     f"outcome=failure&from={time_of(_SINCE * _APART_MS)[:19]}Z",
     {"outcomes": ["failure"], "since": f"{time_of(_SINCE * _APART_MS)[:19]}Z"},
 )
+
+
+def _leaf_line(index: int, leaf: bytes | None = None) -> str:
+    """The line of an event whose actor has another id by now."""
+    leaf = leaf_of(_event(index).envelope) if leaf is None else leaf
+    return f'{{"envelope":null,"leaf":"{b64(leaf)}","payload":null,"position":{index + 1},"salt":null}}\n'
+
+
+def _with_leaf(one: _Export, at: int, line: str) -> _Export:
+    """An export of all events that do not match, in which only the leaf is left of one of them."""
+    return replace(one, lines=[*one.lines[:at], line, *one.lines[at + 1 :]], manifest={**one.manifest, "leafOnly": 1})
 
 
 def _whole() -> dict[str, _Export]:
@@ -141,6 +153,10 @@ def _whole() -> dict[str, _Export]:
         "all events": _made(everything, everything, "", {}, complete_from=1),
         "no event": _made([], [], "outcome=none", {"outcomes": ["none"]}),
         "excluded": _made(everything, everything, *query, complete_from=1),
+        "an event with a leaf alone": _with_leaf(
+            _made(everything, failed, *_FAILURES, complete_from=1), 5, _leaf_line(5)
+        ),
+        "events that were held": _made([0, 4, *range(6, SIZE)], failed, *_FAILURES, complete_from=7),
     }
 
 
@@ -161,6 +177,7 @@ def _refused() -> dict[str, _Export]:
         return of(replace(one, lines=[*one.lines[:at], *one.lines[at + 1 :]]), entries=len(one.lines) - 1)
 
     others = [index for index in range(SIZE) if index != 5]
+    with_leaf = _with_leaf(full, 5, _leaf_line(5))
     return {
         "an event that does not match is dropped": without(full, 5),
         "it is dropped, and its hash is there": replace(without(full, 5), hashes=_uncovered(others)),
@@ -204,6 +221,18 @@ def _refused() -> dict[str, _Export]:
         "a filter with a field that nobody knows": meaning_of(full, {"outcomes": ["failure"], "more": ["x"]}),
         "a white space in an entry": replace(full, lines=[lines[0].replace("{", "{ ", 1), *lines[1:]]),
         "a payload twice": replace(full, lines=[lines[0].replace('"payload":', '"payload":{},"payload":'), *lines[1:]]),
+        "a leaf of another event": _with_leaf(full, 5, _leaf_line(5, leaf_of(_event(6).envelope))),
+        "a leaf that is no hash": _with_leaf(full, 5, _leaf_line(5, bytes(31))),
+        "a leaf that is not counted": of(with_leaf, leafOnly=0),
+        "a leaf and an envelope": replace(
+            full, lines=[*lines[:5], lines[5].replace('"payload"', '"leaf":null,"payload"'), *lines[6:]]
+        ),
+        "a gap after an event that does not match": _made(
+            [0, 1, 4, *range(6, SIZE)], list(_FAILED), *_FAILURES, complete_from=7
+        ),
+        "a gap after the first position that is claimed": of(
+            _made([0, 4, *range(6, SIZE)], list(_FAILED), *_FAILURES), completeFrom=1
+        ),
         "a last line that does not end": replace(full, lines=[*lines[:-1], lines[-1][:-1]]),
     }
 
