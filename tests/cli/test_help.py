@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,14 @@ def test_version_prints_the_version_alone(cli: Cli, how: tuple[str, ...]) -> Non
     """`--version` and `version` print the version and nothing else."""
     ran = cli.ok(*how)
     assert (ran.out, ran.err) == (f"{__version__}\n", "")
+
+
+def test_a_fork_for_mutants_is_the_same_program(user: Cli) -> None:
+    """Where nothing is broken, it answers as the others do. So a test fails on a mutant because of what that breaks."""
+    same = replace(user, mutant="import whence.cli.app")
+    for arguments in (["--version"], ["list", "--bogus"], ["list", "--json"], ["stats", "--json"]):
+        ran, again = user.run(*arguments), same.run(*arguments)
+        assert (again.code, again.raw_out, again.err) == (ran.code, ran.raw_out, ran.err), arguments
 
 
 def test_the_module_is_the_program_too(cli: Cli) -> None:
