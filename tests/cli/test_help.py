@@ -191,6 +191,14 @@ def test_the_overview_loads_no_command(mutant: Mutant | None) -> None:
     assert not names & (SERVER_PACKAGES | {"cyclopts", "httpx2", "rich", "msgspec"})
 
 
+def test_a_command_ends_without_collecting_what_it_imported() -> None:
+    """What it imported is frozen by then. Handlers of exits run in reverse order, so the one here is the last."""
+    shown = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
+    run = f"{shown}\nfrom whence.cli import main; main(['list', '--help'])"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 def test_commands_of_the_client_load_no_server() -> None:
     """The commands over HTTP import no package of the server."""
     commands = "import whence.cli.events, whence.cli.import_files, whence.cli.keys, whence.cli.app"
