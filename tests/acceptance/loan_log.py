@@ -225,8 +225,7 @@ def wrong(api: httpx2.Client, asked: Iterator[Question]) -> list[Question]:
 
 def walk(api: httpx2.Client, count: Sequence[Row]) -> int:
     """Follow the links from the first page to the last and compare each event. Returns the number of equal events
-    before
-    the first difference or the end.
+    before the first difference or the end.
     """
     newest = list(reversed(count))
     url, seen = f"{EVENTS}?limit={PAGE}", 0

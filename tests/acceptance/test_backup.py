@@ -100,8 +100,7 @@ async def copy_while_writing(
     folder: Path, copy: Copy, rng: random.Random, checkpoint_pages: int
 ) -> tuple[History, History, int]:
     """Copy a store while its writer commits and checkpoints. Returns the events acknowledged before and at the end of
-    the
-    copy, and the number of commits between."""
+    the copy, and the number of commits between."""
     before, after, numbered, commits = History(), History(), iter(range(1_000_000)), 0
     store = SQLiteStore(str(folder / "log.db"))
     store._writing.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")

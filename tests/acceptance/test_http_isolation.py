@@ -95,8 +95,7 @@ class World:
 
     def compare(self, method: str, path: str, body: str, token: Token) -> None:
         """Send a request with another tenant's text and with one that no tenant has. Both answers must be the same
-        except
-        for the text that was sent, and contain no word of another tenant."""
+        except for the text that was sent, and contain no word of another tenant."""
         answers = []
         tenant = WRITER if method == "POST" else ASKER
         for text in (token.foreign, token.never):
@@ -160,8 +159,7 @@ ROUTES = ("/api/v1/events", "/api/v1/events/aggregate", "/api/v1/events/stats/by
 
 def body_with(**changes: str) -> str:
     """A valid event as text, with a new id each time it is sent, and these fields. Its correlation is left to the
-    store,
-    which must not inherit it from another tenant's event."""
+    store, which must not inherit it from another tenant's event."""
     event = _event(SECRETS[WRITER], 1) | {"id": FRESH, "payload": {}} | changes
     if "correlationId" not in changes:
         del event["correlationId"]

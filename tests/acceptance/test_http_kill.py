@@ -67,8 +67,7 @@ class Killing:
 
     def round(self, around: tuple[str, ...] = ()) -> Verdict:
         """Let clients write, kill the server meanwhile, restart it, and judge its log, both after the restart and
-        after the
-        unanswered events were sent again."""
+        after the unanswered events were sent again."""
         clients = Clients(self.server, self.key, self.history, self.chance.getrandbits(32))
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 1))
         self._kill_under(clients, around)
@@ -109,8 +108,7 @@ def slowly(chance: random.Random) -> tuple[str, ...]:
 @pytest.mark.parametrize("slow", [False, True], ids=["clean", "delayed-writes"])
 def test_nothing_acknowledged_is_lost_by_sigkill(slow: bool, record_property: Callable[[str, object], None]) -> None:
     """After each SIGKILL the log has every acknowledged event once and unchanged, at positions without gaps, and no
-    event
-    that was refused or never sent."""
+    event that was refused or never sent."""
     chance = random.Random(seed())
     with running() as server:
         killing = Killing(server, chance)

@@ -90,8 +90,7 @@ def newcomers(server: Running, key: str) -> Iterator[Counter[str]]:
 
 def test_sigterm_ends_the_server_in_time_and_loses_nothing(record_property: Callable[[str, object], None]) -> None:
     """In each round, the server exits with 0 within 10 s, every acknowledged event is stored, and every other request
-    is
-    whole or absent. New connections are served, refused or get a 503, and never hang."""
+    is whole or absent. New connections are served, refused or get a 503, and never hang."""
     chance = random.Random(seed())
     history, fared, slowest, torn = History(), Counter[str](), 0.0, 0
     with running() as server:

@@ -48,7 +48,7 @@ def mutant() -> Mutant | None:
 @pytest.fixture
 def cli(tmp_path: Path, mutant: Mutant | None) -> Cli:
     """The program of a user who has never run it."""
-    return Cli(tmp_path, prelude=mutant.code if mutant else "")
+    return Cli(tmp_path, mutant=mutant.code if mutant else "")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """Runs commands in forks of one process that has imported all of them, since the imports are most of what a command
 takes. Each command still has a process, an environment and pipes of its own.
 
-`python -m tests.cli.fork_server FD` serves the socket with this number. It gets one message for each command, with the
-arguments, the environment and the working directory as JSON, and stdin, stdout and stderr. It answers with two lines:
-the process id, and later the exit code.
+`python -m tests.cli.fork_server FD all` serves the socket with this number. It gets one message for each command, with
+the arguments, the environment, the working directory and the code of a mutant as JSON, and stdin, stdout and stderr. It
+answers with two lines: the process id, and later the exit code. With `libraries` instead of `all` each fork imports the
+modules of this package itself, after the mutant has run.
 """
 
 import gc
@@ -19,7 +20,6 @@ from importlib import import_module
 from typing import NoReturn
 
 from tests.ssl_contexts import share_ssl_context
-from whence.cli import COMMANDS, main
 
 __all__ = ["ForkServer"]
 
@@ -29,10 +29,12 @@ _MESSAGE_MAX = 1 << 16
 class ForkServer:
     """The client's side. It serves one command at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, only_libraries: bool = False) -> None:
+        """`only_libraries`: the forks import this package themselves, so that a mutant may change its modules."""
         self._socket, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
         self._answers = self._socket.makefile("r")
-        command = [sys.executable, "-m", "tests.cli.fork_server", str(theirs.fileno())]
+        kind = "libraries" if only_libraries else "all"
+        command = [sys.executable, "-m", "tests.cli.fork_server", str(theirs.fileno()), kind]
         # Its files are replaced in the forks. Here they keep the interpreter from starting without a stdout.
         nothing = subprocess.DEVNULL
         self._process = subprocess.Popen(
@@ -41,13 +43,20 @@ class ForkServer:
         theirs.close()
 
     def run(
-        self, arguments: Sequence[str], environ: Mapping[str, str], cwd: str, files: Sequence[int], timeout_s: float
+        self,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        cwd: str,
+        mutant: str,
+        files: Sequence[int],
+        timeout_s: float,
     ) -> int:
         """Run a command to its end with these three files as stdin, stdout and stderr. Returns its exit code.
+        `mutant` is code that runs before.
 
         Raises TimeoutExpired, and ValueError for arguments and an environment of more than 64 KiB.
         """
-        message = json.dumps([list(arguments), dict(environ), cwd]).encode()
+        message = json.dumps([list(arguments), dict(environ), cwd, mutant]).encode()
         if len(message) > _MESSAGE_MAX:
             raise ValueError("The arguments are too long for one message.")
         socket.send_fds(self._socket, [message], files)
@@ -67,9 +76,12 @@ class ForkServer:
         self._process.wait()
 
 
-def _serve(connection: socket.socket) -> None:
-    for import_path, _ in COMMANDS.values():
+def _serve(connection: socket.socket, only_libraries: bool) -> None:
+    for import_path, _ in import_module("whence.cli").COMMANDS.values():
         import_module(import_path.partition(":")[0])
+    if only_libraries:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "whence"]:
+            del sys.modules[name]
     share_ssl_context()
     # What is imported stays out of the collections at the end of each fork. They took four fifths of a short command.
     gc.collect()
@@ -81,8 +93,8 @@ def _serve(connection: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             connection.close()
-            arguments, environ, cwd = json.loads(message)
-            _run(arguments, environ, cwd, files)
+            arguments, environ, cwd, mutant = json.loads(message)
+            _run(arguments, environ, cwd, mutant, files)
         for each in files:
             os.close(each)
         connection.sendall(f"{pid}\n".encode())
@@ -90,7 +102,7 @@ def _serve(connection: socket.socket) -> None:
         connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _run(arguments: Sequence[str], environ: Mapping[str, str], cwd: str, files: Sequence[int]) -> NoReturn:
+def _run(arguments: Sequence[str], environ: Mapping[str, str], cwd: str, mutant: str, files: Sequence[int]) -> NoReturn:
     for number, each in enumerate(files):
         os.dup2(each, number)
         os.close(each)
@@ -98,8 +110,9 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str], cwd: str, files: 
     os.environ.update(environ)
     os.chdir(cwd)
     sys.argv = ["whence", *arguments]
-    sys.exit(main())
+    exec(mutant, {"__name__": "__main__"})
+    sys.exit(import_module("whence.cli").main())
 
 
 if __name__ == "__main__":
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    _serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2] == "libraries")

@@ -72,17 +72,23 @@ class Ran:
 
 @dataclass(frozen=True)
 class Cli:
-    """The program with a home folder and an environment. `prelude` is code that runs in its process first."""
+    """The program with a home folder and an environment. `prelude` is code that runs in its process first. So is
+    `mutant`, for which the libraries may have been imported before."""
 
     home: Path
     prelude: str = ""
     environ: Mapping[str, str] = field(default_factory=dict)
+    mutant: str = ""
 
     def given(self, **variables: str | None) -> Self:
         """The same program with more WHENCE_ variables, named without the prefix; None removes a variable."""
         named = {f"WHENCE_{name.upper()}": value for name, value in variables.items()}
         merged = {**self.environ, **named}
         return replace(self, environ={name: value for name, value in merged.items() if value is not None})
+
+    def prepared(self, code: str) -> Self:
+        """The same program in a new process each time, which runs this code after that of its mutant."""
+        return replace(self, prelude="\n".join((self.prelude, self.mutant, code)), mutant="")
 
     def env(self) -> dict[str, str]:
         """An environment that keeps the program away from the files of the user."""
@@ -99,9 +105,9 @@ class Cli:
         return {"PATH": path, "LANG": "C.UTF-8", "WHENCE_PROCESSES": "1", **made, **self.environ}
 
     def command(self, *arguments: str | Path) -> list[str | Path]:
-        """The script that pip installed; with a prelude, the function that the script calls."""
-        if self.prelude:
-            return [sys.executable, "-c", f"{self.prelude}\n{MAIN}", *arguments]
+        """The script that pip installed; with code that runs first, the function that the script calls."""
+        if self.prelude or self.mutant:
+            return [sys.executable, "-c", "\n".join((self.prelude, self.mutant, MAIN)), *arguments]
         return [Path(sys.executable).with_name("whence"), *arguments]
 
     def run(self, *arguments: Any, stdin: bytes = b"", **options: Any) -> Ran:
@@ -124,7 +130,8 @@ class Cli:
             )
             ran = Ran(done.returncode, done.stdout or b"", (done.stderr or b"").decode())
         else:
-            ran = _forked([os.fsdecode(each) for each in arguments], stdin, env, os.fspath(options.get("cwd", ".")))
+            cwd = os.path.abspath(options.get("cwd", "."))
+            ran = _forked([os.fsdecode(each) for each in arguments], stdin, env, cwd, self.mutant)
         if "WHENCE_DEBUG" not in self.environ:
             check_output(ran)
         return ran
@@ -161,20 +168,21 @@ def _is_steering_python(env: Mapping[str, str]) -> bool:
 
 
 @functools.cache
-def _fork_server() -> ForkServer:
-    server = ForkServer()
+def _fork_server(only_libraries: bool) -> ForkServer:
+    server = ForkServer(only_libraries)
     atexit.register(server.close)
     return server
 
 
-def _forked(arguments: Sequence[str], stdin: bytes, env: Mapping[str, str], cwd: str) -> Ran:
+def _forked(arguments: Sequence[str], stdin: bytes, env: Mapping[str, str], cwd: str, mutant: str) -> Ran:
     reading, writing = os.pipe()
     os.write(writing, stdin)
     os.close(writing)
     try:
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             files = [reading, out.fileno(), err.fileno()]
-            code = _fork_server().run(arguments, env, os.path.abspath(cwd), files, SECONDS_MAX)
+            server = _fork_server(only_libraries=bool(mutant))
+            code = server.run(arguments, env, cwd, mutant, files, SECONDS_MAX)
             out.seek(0)
             err.seek(0)
             return Ran(code, out.read(), err.read().decode())

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,14 @@ def test_version_prints_the_version_alone(cli: Cli, how: tuple[str, ...]) -> Non
     assert (ran.out, ran.err) == (f"{__version__}\n", "")
 
 
+def test_a_fork_for_mutants_is_the_same_program(user: Cli) -> None:
+    """Where nothing is broken, it answers as the others do. So a test fails on a mutant because of what that breaks."""
+    same = replace(user, mutant="import whence.cli.app")
+    for arguments in (["--version"], ["list", "--bogus"], ["list", "--json"], ["stats", "--json"]):
+        ran, again = user.run(*arguments), same.run(*arguments)
+        assert (again.code, again.raw_out, again.err) == (ran.code, ran.raw_out, ran.err), arguments
+
+
 def test_the_module_is_the_program_too(cli: Cli) -> None:
     """`python -m whence` is the same as `whence`."""
     command = [sys.executable, "-m", "whence"]
@@ -180,6 +189,14 @@ def test_the_overview_loads_no_command(mutant: Mutant | None) -> None:
     """The overview imports no package of the server, and no parser of options."""
     names = loaded(f"{mutant.code if mutant else ''}\nfrom whence.cli import main; main(['--help'])")
     assert not names & (SERVER_PACKAGES | {"cyclopts", "httpx2", "rich", "msgspec"})
+
+
+def test_a_command_ends_without_collecting_what_it_imported() -> None:
+    """What it imported is frozen by then. Handlers of exits run in reverse order, so the one here is the last."""
+    shown = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
+    run = f"{shown}\nfrom whence.cli import main; main(['list', '--help'])"
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "True"
 
 
 def test_commands_of_the_client_load_no_server() -> None:

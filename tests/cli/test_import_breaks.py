@@ -69,7 +69,7 @@ def total(user: Cli) -> int:
 @pytest.mark.parametrize("before", [True, False], ids=["before_sending", "before_the_answer"])
 def test_a_killed_import_is_run_again(user: Cli, file: Path, before: bool) -> None:
     """After SIGKILL of the import at its third batch, running it again stores the rest, each event once."""
-    dying = Cli(user.home, user.prelude + DIES.replace("BEFORE", str(before)), user.environ)
+    dying = user.prepared(DIES.replace("BEFORE", str(before)))
     assert dying.run("import", file).code == -9
     there = total(user)
     assert there == (2000 if before else 3000)
@@ -91,7 +91,7 @@ def test_an_import_survives_a_restart_of_the_server(cli: Cli, file: Path, mutant
     """When the server is killed halfway and restarted, the import continues, and no event is lost or stored twice."""
     with running(Cli(cli.home), "serve", "--port", "0") as serving:
         user = cli.given(url=serving.url, api_key=serving.key)
-        pausing = Cli(user.home, user.prelude + PAUSES.replace("ROOM", repr(str(cli.home))), user.environ)
+        pausing = user.prepared(PAUSES.replace("ROOM", repr(str(cli.home))))
         output = cli.home / "import.out"
         with output.open("wb") as out:
             importing = pausing.start("import", file, "--json", stdout=out, stderr=out)

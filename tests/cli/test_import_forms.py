@@ -246,7 +246,7 @@ SILENT = Mutant(
 def test_an_interrupted_import_says_how_to_go_on(user: Cli, file: Path) -> None:
     """After Ctrl-C, what is stored is said, and the same command stores the rest."""
     file.write_bytes(ndjson(numbered(3200)))
-    ran = Cli(user.home, user.prelude + CTRL_C, user.environ).run("import", file)
+    ran = user.prepared(CTRL_C).run("import", file)
     assert (ran.code, ran.out) == (130, "")
     assert ran.err == "Interrupted. 2,000 stored; run the same command to go on.\n"
     assert user.ok("import", file, "--json").json == {"stored": 200, "replayed": 3000, "refused": 0}
@@ -256,7 +256,7 @@ def test_an_interrupted_import_says_how_to_go_on(user: Cli, file: Path) -> None:
 def test_an_import_without_a_server_says_how_to_go_on(user: Cli, file: Path) -> None:
     """When the server is gone for good, in the middle, the sentence says what was stored."""
     file.write_bytes(b"bad\n" + ndjson(numbered(2100)))
-    ran = Cli(user.home, user.prelude + SERVER_GONE, user.environ).run("import", file, "--json")
+    ran = user.prepared(SERVER_GONE).run("import", file, "--json")
     assert (ran.code, ran.out) == (6, "")
     assert "(2,000 stored, 1 refused; run the same command to go on)" in ran.err
 

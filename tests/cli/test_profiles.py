@@ -178,7 +178,7 @@ def test_each_store_has_its_own_profile(cli: Cli, tmp_path: Path) -> None:
             "orders": second.key,
         }
         assert first.key != second.key
-        cli.ok(*shlex.split(second.wait_for(r"To go back to the one before: whence (.*)\n")[1]))
+        cli.ok(*shlex.split(second.wait_for(r"To go back to the one before: (?:\S+ -m )?whence (.*)\n")[1]))
         assert cli.ok("key", "list").code == 0
         kept = json.loads((cli.home / "config" / "whence" / "profiles.json").read_text())
         assert (kept["current"], kept["profiles"]["default"]["url"]) == ("default", first.url)

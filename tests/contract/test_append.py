@@ -285,8 +285,7 @@ async def test_recorded_at_never_falls(store: Any, monkeypatch: pytest.MonkeyPat
 @catches(broken.OneKindMore, mutants.kinds_limit_off_by_one)
 async def test_one_kind_too_many_is_refused(store: Any) -> None:
     """With a limit of three, the fourth combination of type, resource type, actor type and outcome is refused; events
-    of
-    known combinations are still stored."""
+    of known combinations are still stored."""
     await stored(store, new(1), new(2, actor_type="agent"), new(3, outcome="none"), new(4))
     [receipt] = await add(store, new(5, resource_type="artifact"))
     assert isinstance(receipt.error, Invalid)

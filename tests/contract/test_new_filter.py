@@ -105,8 +105,7 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
     real: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When none of five events match, the page is empty and total and aggregate are 0. A filter that all events match
-    has
-    the counts of no filter."""
+    has the counts of no filter."""
     await add(real, *[new(number, correlation_id="flow-1", outcome="none") for number in range(5)])
     add_the_filter(monkeypatch)
     for filters in (

@@ -57,8 +57,7 @@ async def against(url: str) -> set[str]:
 
 async def test_every_key_holds_the_tenant(anyio_backend: str) -> None:
     """Each primary key and unique index of a tenant's table includes the tenant. No table has a foreign key, and no
-    column
-    a generated default, which would differ between nodes."""
+    column a generated default, which would differ between nodes."""
     assert await against(await fresh_database()) == set()
 
 

@@ -23,8 +23,7 @@ def _event(number: int) -> NewEvent:
 @pytest.fixture(scope="module")
 async def filled(anyio_backend: str) -> AsyncIterator[str]:
     """A database of two tenants, with 60 and 5 events, with divided buckets and folded transitions. It has no
-    connections,
-    so that it can be copied."""
+    connections, so that it can be copied."""
     url = await fresh_database()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rollups, "DIVIDE_AT", 8)

@@ -164,8 +164,7 @@ async def _reading(store: Any, last: int) -> Rows:
 
 async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") -> list[Rows]:
     """The positions that four readers see: from the beginning, from the current head, failures only, and one that
-    reopens
-    the store for each read."""
+    reopens the store for each read."""
     store: Any = create_store(url)
     while (start := (await store.head(TENANT)).size) == 0:
         assert not writing.done()
@@ -207,8 +206,7 @@ async def _seen_by_tails(race: Race, url: str, writing: "asyncio.Task[None]") ->
 @pytest.mark.slow
 async def test_a_tail_never_skips_what_two_processes_write(record_property: Any) -> None:
     """With two processes of three writers each, four readers see every position once, without gaps or deadlocks, also
-    while
-    a transaction in another database is idle."""
+    while a transaction in another database is idle."""
     url, elsewhere, chosen = await fresh_database(), await empty_database(), seed()
     idle = await asyncpg.connect(elsewhere)
     await idle.execute("BEGIN; SELECT txid_current()")
@@ -330,8 +328,7 @@ async def test_without_the_lock_two_that_read_one_head_collide(monkeypatch: pyte
 
 async def test_names_that_another_process_adds_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds are cached with the kinds_version of the head: a store with an older version reads them again, also after
-    the
-    database was restored and has diverged."""
+    the database was restored and has diverged."""
     url = await fresh_database()
     first, second = create_store(url), create_store(url)
     await add(first, new(1, event_type="a.b"))

@@ -3,6 +3,8 @@
 This module imports almost nothing, so that the overview is printed at once. Each command loads only what it needs.
 """
 
+import atexit
+import gc
 import os
 import shutil
 import sys
@@ -129,6 +131,8 @@ def overview() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code. `arguments` leaves out the program's name."""
+    # What was imported is not searched for garbage when the process ends, a third of the time of a short command.
+    atexit.register(gc.freeze)
     given = list(sys.argv[1:] if arguments is None else arguments)
     code = 0
     try:

@@ -169,7 +169,7 @@ def parse_read(
         ),
         include=include,
         cursor_seed=seed,
-        is_relative=any(text is not None and text.startswith("-") for text in (since_text, until_text)),
+        is_relative=reader.is_relative,
     )
 
 
@@ -318,6 +318,8 @@ class QueryReader:
         """The values of parameters about payload fields, by the whole name."""
         self.text_times: dict[str, tuple[int, str]] = {}
         """The times in `q`, by the parameter that says the same, each with the text that a cursor is bound to."""
+        self.is_relative = False
+        """Whether a time that was read depends on `now`."""
 
     def refuse(self, name: str, message: str, type_: str, where: str = "query") -> None:
         """Add a problem of the parameter `name`."""
@@ -457,6 +459,7 @@ class QueryReader:
             times.append((us, text if text.startswith("-") else str(us)))
         if not times:
             return None, None
+        self.is_relative = self.is_relative or any(text.startswith("-") for _, text in times)
         narrower = max if name == "from" else min
         return narrower(us for us, _ in times), " ".join(sorted(text for _, text in times))
 
