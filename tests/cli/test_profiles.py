@@ -88,7 +88,9 @@ def test_a_named_profile_overrides_the_environment(cli: Cli, served: Served) -> 
     path.write_text(json.dumps(profiles))
     user = cli.given(url=NOWHERE, api_key="whk_environment", profile="p")
     assert tenant_asked(user, served, "--profile", "flag") == "flagged"
-    assert "another URL" in user.fails(4, "list", "--profile", "flag", "--url", NOWHERE)
+    other = user.fails(4, "list", "--profile", "flag", "--url", NOWHERE)
+    assert "another URL" in other and "api_key" not in other and "--api-key" in other
+    assert "begin with its scheme" in user.fails(2, "list", "--profile", "flag", "--url", "127.0.0.1:8761")
 
 
 def test_the_default_address_is_used_last(cli: Cli) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from whence.cli.terminal import say
-from whence.client import NoApiKey, Whence
+from whence.client import Whence
+from whence.client.transport import base_url
 from whence.errors import Forbidden, NotFound, Unauthenticated, WhenceError
 from whence.profiles import FoundServer, NoKey, Profiles, find_server
 
@@ -63,7 +64,9 @@ def client_for(
     if found.no_key is NoKey.KEY_WITHOUT_URL:
         raise Forbidden(found.reason)
     if found.no_key is NoKey.OTHER_SERVER:
-        raise NoApiKey(found.reason)
+        base_url(found.url)  # says so if only the scheme is missing
+        sentence = "The profile belongs to a server with another URL, and its key is sent to that one only."
+        raise KeyRefused(sentence, "Pass --api-key for this server, or name the profile alone.")
     with Whence(found.url, found.api_key, retries=retries) as whence:
         try:
             yield whence
