@@ -1,5 +1,6 @@
 """One connection: what a client may drag out, send wrongly or leave unread, on real sockets."""
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -263,6 +264,46 @@ def test_a_body_that_trickles_is_given_up(hasty: Served) -> None:
         assert (status, slug(body), headers["connection"]) == (408, "request_timeout", "close")
         assert wire.nothing_more()
     assert hasty.app.app.context.admission.bodies.used == 0  # type: ignore[attr-defined]  # of the lane inside
+
+
+class EagerProtocol(http_protocol.LimitedProtocol):
+    """Mutant: takes every body for one that has arrived."""
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.scope["state"]["has_arrived"] = True
+
+
+class ModestProtocol(http_protocol.LimitedProtocol):
+    """Mutant: takes no body for one that has arrived."""
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.scope["state"]["has_arrived"] = False
+
+
+@catches(
+    replaced(http_protocol, "LimitedProtocol", EagerProtocol, "no_body_is_timed"),
+    replaced(http_protocol, "LimitedProtocol", ModestProtocol, "every_body_is_timed"),
+)
+def test_a_body_is_timed_only_while_it_arrives(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that came with its head costs no timer."""
+    secret, timers, timeout = served.key(WRITE), [0], asyncio.timeout
+
+    def counted(seconds: float | None) -> asyncio.Timeout:
+        timers[-1] += seconds is not None and 14.0 < seconds <= request_body._WINDOW_S
+        return timeout(seconds)
+
+    monkeypatch.setattr(asyncio, "timeout", counted)
+    with Wire(served) as wire:
+        wire.send(write(secret, EVENT) + EVENT)
+        assert wire.answer()[0] == 201
+        timers.append(0)
+        wire.send(write(secret, EVENT))
+        assert wire.silent(0.1)
+        wire.send(EVENT)
+        assert wire.answer()[0] == 201
+    assert timers == [0, 1]
 
 
 def test_a_body_that_breaks_off_stores_nothing(served: Served) -> None:

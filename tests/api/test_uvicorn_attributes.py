@@ -35,7 +35,7 @@ READ = frozenset(
 """Attributes of the protocol."""
 
 READ_OF_CYCLE = frozenset(
-    ("disconnected", "keep_alive", "message_event", "response_complete", "response_started", "transport")
+    ("disconnected", "keep_alive", "message_event", "more_body", "response_complete", "response_started", "transport")
 )
 """Attributes of the request and response that the protocol is serving."""
 

@@ -232,6 +232,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_body, self._progressed = False, True
         self._clear_deadline()
         super().on_message_complete()
+        self.scope["state"]["has_arrived"] = not self.cycle.more_body
 
     def on_response_complete(self) -> None:
         """The response is written. If its request has not arrived completely, wait for the rest for a short time."""

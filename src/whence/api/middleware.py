@@ -64,9 +64,9 @@ class HTTPMiddleware:
     decoded bytes of that id if the path has one; `at_end`, a list of functions to call once the response is sent;
     `code`, that of the error that is answered; `headers`, to which a handler may add headers of its response, also if
     it then raises; `abandon`, a function to call when the client has gone away, or None for a request that must be
-    finished. The protocol sets `abort`, which closes the connection at once. A handler whose response does not end by
-    itself sets `on_stop`, a function to call when the server stops, and `unread_s`, the seconds in which the client
-    must read something.
+    finished. The protocol sets `abort`, which closes the connection at once, and `has_arrived`, which is true once the
+    whole body is there. A handler whose response does not end by itself sets `on_stop`, a function to call when the
+    server stops, and `unread_s`, the seconds in which the client must read something.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics | None = None) -> None:
