@@ -2,6 +2,7 @@
 its check without a server. Used by `bench.proofs`."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ __all__ = ["measure_exports"]
 _FORMATS = ("ndjson", "csv", "parquet")
 _START_S = 600.0
 _POLL_S = 0.5
+_SAMPLE_S = 0.05
 
 
 class _Ran(msgspec.Struct, frozen=True):
@@ -60,17 +62,29 @@ def _key_of(environment: dict[str, str]) -> str:
 
 def _run(environment: dict[str, str], *words: str) -> _Ran:
     """Run a command of Whence. Raises CalledProcessError if it fails."""
-    began = time.monotonic()
+    began, highest = time.monotonic(), 0.0
     command = [sys.executable, "-m", "whence", *words]
     with tempfile.TemporaryFile("w+") as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        while True:
+            highest = max(highest, _high_water_mib(process.pid))
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            time.sleep(_SAMPLE_S)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, words)
         out.seek(0)
         text = out.read()
-    return _Ran(text, time.monotonic() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return _Ran(text, time.monotonic() - began, usage.ru_utime + usage.ru_stime, highest)
+
+
+def _high_water_mib(pid: int) -> float:
+    """The largest resident set of a process so far. That of `wait4` begins with the memory of this process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def _described(ran: _Ran, events: int) -> str:

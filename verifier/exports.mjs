@@ -47,8 +47,9 @@ const COUNTED = ["boundary", "completeFrom", "entries", "erased", "events", "fir
 
 /** Verifies an export. Throws NotProven with the first thing that is wrong.
  * @param {Folder} folder @param {import("./verify.mjs").Key} key the log's, from where the reader keeps it
+ * @param {import("./verify.mjs").Key[]} [witnesses] whose cosignatures have to be there
  * @returns {Promise<ProvenExport>} */
-export async function verifyExport(folder, key) {
+export async function verifyExport(folder, key, witnesses = []) {
   /** @type {string[]} */
   const steps = [];
   try {
@@ -58,7 +59,9 @@ export async function verifyExport(folder, key) {
     steps.push("The manifest has the form that it should have, and the folder has the files that it lists.");
     const keyText = `${key.name}+${key.id}+${btoa(String.fromCharCode(key.type, ...key.publicKey))}\n`;
     if (textOf(await wholeFile(folder, "key"), "The file key") !== keyText) throw new NotProven("The file key is not the key that was given.");
-    const checkpoint = verifyCheckpoint(await wholeFile(folder, "checkpoint"), key);
+    const checkpoint = verifyCheckpoint(await wholeFile(folder, "checkpoint"), key, witnesses);
+    const missing = witnesses.find(({ name }) => !checkpoint.witnesses.includes(name));
+    if (missing) throw new NotProven(`The checkpoint is not cosigned by ${missing.name}.`);
     steps.push(...checkpoint.steps);
     if (manifest.origin !== checkpoint.origin || BigInt(manifest.asOf) !== checkpoint.size) throw new NotProven("The manifest names another log or size than its checkpoint.");
     const reader = new EntryReader(manifest, query);

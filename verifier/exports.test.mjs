@@ -139,6 +139,8 @@ test("the command says what an export proves", (t) => {
   assert.match(stdout, /No other event matches, of those at the positions 9 to 16.\nNor does an earlier one/);
   assert.deepEqual(JSON.parse(run("--key", key, "--json").stdout).completeFrom, 9);
   assert.equal(run("--key", key, "--proof", "x").status, 2);
+  const { notes } = JSON.parse(readFileSync(join(FOLDER, "vectors", "notes.json"), "utf8"));
+  assert.equal(run("--key", key, "--witness", notes[0].witness).status, 5); // it has no cosignature
   put(exports.find(({ name }) => name === "the end is cut off"));
   assert.deepEqual([run("--key", key).status, run("--key", key, "--steps").stdout.split("\n").length], [5, 3]);
   rmSync(join(folder, "key"));

@@ -120,7 +120,8 @@ function consistency({ values, positionals }) {
 
 /** @param {ReturnType<typeof parsed>} given */
 async function exported({ values }) {
-  const proven = await verifyExport(folderOf(values.export ?? ""), keyOf(values.key ?? "", "--key"));
+  const [key, witnesses] = [keyOf(values.key ?? "", "--key"), (values.witness ?? []).map((text) => keyOf(text, "--witness"))];
+  const proven = await verifyExport(folderOf(values.export ?? ""), key, witnesses);
   const { steps, claims, ...json } = proven;
   return { steps, lines: claims, json: JSON.stringify(json) };
 }

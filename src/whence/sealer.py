@@ -68,9 +68,6 @@ _SLICE_TILES = 16
 _VISIT_SLICES = 16
 """Slices of one log in a round; then the logs of others have their turn."""
 
-_AT_ONCE = 32
-"""Logs that are sealed at the same time. They share the commits of the store, and the syncs of the record."""
-
 _EDGES_MAX = 2_000
 """Logs of which the right edge is kept, at most some 16 KiB each."""
 
@@ -177,10 +174,11 @@ class Sealing:
         await self._begin_epochs()
         now = time.monotonic()
         grown = [each for each in await self._seals.unsealed() if now >= self._stopped.get(each, ("", now))[1]]
-        for at in range(0, len(grown), _AT_ONCE):
+        at_once = self._seals.logs_at_once
+        for at in range(0, len(grown), at_once):
             if not await self._has_lease():
                 return
-            together = map(self._seal_or_stop, grown[at : at + _AT_ONCE])
+            together = map(self._seal_or_stop, grown[at : at + at_once])
             for error in await asyncio.gather(*together, return_exceptions=True):
                 if error is not None:
                     raise error

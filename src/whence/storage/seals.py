@@ -121,6 +121,9 @@ class Seals(Protocol):
     tenant's rows are seen by that tenant alone.
     """
 
+    logs_at_once: int
+    """How many logs may be sealed at the same time, so that they share the work of the store and hold up no append."""
+
     async def unsealed(self) -> list[str]:
         """The tenants whose log is longer than its newest checkpoint."""
         ...

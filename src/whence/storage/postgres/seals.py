@@ -28,6 +28,8 @@ _AT_ONCE = 4
 class PostgresSeals:
     """What makes the logs of one database provable; see `Seals`."""
 
+    logs_at_once = 2  # each takes a connection, of which appends have few
+
     def __init__(self, read: Run, write: Run, read_as: RunAs, write_as: WriteAs) -> None:
         self._read = read
         self._write = write

@@ -33,6 +33,8 @@ Work = Callable[[apsw.Connection, int], Any]
 class SQLiteSeals:
     """What makes the logs of one file provable; see `Seals`."""
 
+    logs_at_once = 32  # they share the commits of the writer, and the syncs of the record
+
     def __init__(self, read: Read, read_in_thread: Read, write: Write, record: SignedRecord) -> None:
         self._read = read
         self._read_in_thread = read_in_thread
