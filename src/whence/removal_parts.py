@@ -109,7 +109,7 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
         after = part.after
         if after is None:
             break
-    positions.sort()
+    positions = sorted(set(positions))
     quoting = await _free(store, tenant, await _quoting(store, tenant, positions))
     if quoting:  # they go first, while the payloads are there that they quote
         return Part(event_type=PAYLOAD_ERASED, ranges=ranges_of(quoting), next_step=0, next_after=request.after)

@@ -41,7 +41,7 @@ class PostgresRemovals:
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
     ) -> int:
         """Erase payloads, with their salts and with what webhooks answered to them."""
-        asked = sorted(positions)
+        asked = sorted(set(positions))
 
         async def erase(connection: Connection, owner: Tenant) -> int:
             row = await _locked_head(connection, owner, holds)

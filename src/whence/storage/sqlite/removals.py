@@ -94,7 +94,7 @@ class SQLiteRemovals:
         lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
         going: list[tuple[int, bytes, int]] = []
         erased: list[tuple[int, bytes]] = []
-        for position in positions:
+        for position in dict.fromkeys(positions):
             key = key_of(head.tenant_no, position)
             row: Any = connection.execute(_SQL["payloads_to_erase"], (key,)).fetchone()
             if row is None or row[0] in lasting:
