@@ -141,6 +141,25 @@ def test_a_word_that_was_erased_is_nowhere(
     assert rare not in "".join(capfd.readouterr())
 
 
+def test_an_erased_name_is_in_no_record_of_the_log(tmp_path: Path) -> None:
+    """Neither in an alert and what its rule remembers, nor in reads that asked for it: the files do not have it."""
+    with serving(tmp_path, record=("reads",)) as served, served.client(READ, WRITE, ADMIN, tenant="t") as api:
+        condition = {"kind": "count", "per": "actor", "threshold": 2, "windowS": 3_600}
+        assert api.post("/api/v1/alert-rules", json={"name": "r", "condition": condition}).status_code == 201
+        stored(api, *(event(actorType="user", actorId="mallory", payload={"mail": "m@example.com"}) for _ in range(2)))
+        fired = {"event_type": "whence.alert_fired"}
+        wait_until(lambda: api.get(EVENTS, params=fired).json()["total"], bool)
+        for asked in ({"actor_id": "mallory"}, {"payload.mail": "m@example.com"}):
+            api.get(EVENTS, params=asked)
+        folder, words = Path(served.settings.store.removeprefix("sqlite:///")).parent, (b"mallory", b"example.com")
+        assert all(any(word in path.read_bytes() for path in folder.iterdir()) for word in words)
+        done = erased(api, q="actor:user/mallory", names=True)
+        assert (done["payloads"], done["renamedEvents"], done["waitsFor"]) == (2 + 1 + 2, 2, None)
+        assert [path.name for path in folder.iterdir() for word in words if word in path.read_bytes()] == []
+        [alert] = api.get(EVENTS, params=fired).json()["events"]
+        assert alert["payload"] is None
+
+
 def test_a_hold_beats_an_erasure(api: httpx2.Client) -> None:
     """It is listed with who placed it and why; after its release the same erasure takes the payload."""
     held, free = stored(api, event(correlationId="case 4", payload={"a": 1}), event(payload={"a": 2}))

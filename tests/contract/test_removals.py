@@ -229,8 +229,8 @@ async def test_a_hold_that_came_in_between_stops_a_removal(real: Any) -> None:
 
 @catches(mutants.answers_of_webhooks_stay, mutants.announcements_go)
 async def test_an_erased_payload_is_gone(real: Any) -> None:
-    """With its salt and what webhooks answered, and once. The event stays, its replay answers, and an event that
-    explains a removal is not erased."""
+    """With its salt and what webhooks answered, and counted once. The event stays, its replay answers, and an event
+    that explains a removal is not erased."""
     said = new(2, event_type=PAYLOAD_ERASED, resource_type=EVENT_LOG, payload=b'{"ranges":[[1,1]]}')
     await stored(real, new(1, payload=b'{"name":"Ada"}'), said)
     await real.followers.add_deliveries(TENANT, "hook", [1], 5, Place("hook", 2))

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from tests.contract.histories import History
-from tests.contract.made import DAY, NOON, TENANT, uuid
+from tests.contract.histories import ANNOUNCED_AT, History
+from tests.contract.made import DAY, NOON, TENANT, stored, uuid
 from whence.events import Query
+from whence.quotations import READ_TYPES
 from whence.removal import KIND, RemovalWork
 from whence.retention import Hold, Policy, RemovalRequest, TypeRule
 from whence.sealer import Sealing
@@ -27,6 +28,7 @@ from whence.storage.sqlite import purge as sqlite_purge
 from whence.storage.sqlite import removals as sqlite_removals
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.wire.ids import new_uuid7
+from whence.wire.log_events import log_event
 
 SECRET = StoreSecret("the secret of the store that is sealed here", is_shared=True)
 BY = ("api_key", "key_0000000000000000")
@@ -150,7 +152,14 @@ class KilledHistory:
             await self._place_hold(store, draw)
         for _ in range(draw.randint(1, 2)):
             await self._ask(store, draw, sent)
+        await self._record_reads(store, draw, sent)
         await store.close()
+
+    async def _record_reads(self, store: Any, draw: random.Random, sent: int) -> None:
+        """Records of reads, of which some quote a payload or an actor."""
+        for query in (f"payload.n={draw.randint(1, sent + 25)}", f"q=actor:user/a{draw.randint(0, 5)}"):
+            payload = {"path": "/api/v1/events", "query": query}
+            await stored(store, log_event(TENANT, READ_TYPES[0], payload, event_id=new_uuid7(), at=ANNOUNCED_AT))
 
     async def _ask(self, store: Any, draw: random.Random, sent: int) -> None:
         size = (await store.head(TENANT)).size

@@ -1,36 +1,27 @@
 """A process that does a removal is killed by SIGKILL at every step; the next one ends as the first would have."""
 
 import asyncio
-import os
 import shutil
-import signal
-from collections.abc import Awaitable, Callable
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.contract.made import TENANT, new, stored
+from tests.examples import soak
+from tests.storage.removal_histories import SECRET, Fuse, in_process
 from tests.storage.test_removal_work import AGED, MALLORY, announced, asked, later, with_payload
 from whence.removal import DONE, RemovalWork, request_of
+from whence.sealer import Sealing
 from whence.storage import create_store, verify_store
 
 pytestmark = pytest.mark.slow
 
-STEPS_MAX = 60
-
-
-def kill_after(method: Callable[..., Awaitable[Any]], left: list[int]) -> Callable[..., Awaitable[Any]]:
-    """The method, which ends this process once it has been called so often."""
-
-    async def call(*arguments: Any) -> Any:
-        result = await method(*arguments)
-        left[0] -= 1
-        if left[0] < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    return call
+STEPS_MAX = 300
+STRIDE = 1 if soak() else 3
+"""Of so many steps one is tried, another one in each run."""
 
 
 async def prepare(url: str, kind: str) -> str:
@@ -47,18 +38,23 @@ async def prepare(url: str, kind: str) -> str:
     return request_id
 
 
-async def work(url: str, request_id: str, step: int | None) -> None:
-    """Finish the request, in a process that ends after this step."""
-    store = create_store(url)
-    left = [step] if step is not None else [STEPS_MAX]
-    for owner, name in (
-        *((store.followers, name) for name in ("put_definition", "delete_definition")),
-        *((store.removals, name) for name in ("erase_payloads", "purge", "erase_actor", "scrub")),
-        (store, "append"),
-    ):
-        setattr(owner, name, kill_after(getattr(owner, name), left))
-    await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
+async def work(url: str, request_id: str, fuse: Fuse) -> None:
+    """Finish the request, in a process that seals and ends when the fuse has burnt down."""
+    store: Any = create_store(url)
+    fuse.attach(store)
+    sealing = asyncio.create_task(seal(store))
+    await RemovalWork(store, seals=True, clock=later).finish(TENANT, request_id)
+    sealing.cancel()
+    await asyncio.wait([sealing])
     await store.close()
+
+
+async def seal(store: Any) -> None:
+    """Sign the state of the log, again and again."""
+    sealing = Sealing(store, SECRET, "log.example")
+    while True:
+        await sealing.seal(TENANT)
+        await asyncio.sleep(0.01)
 
 
 async def end_of(url: str, request_id: str) -> tuple[Any, ...]:
@@ -74,28 +70,20 @@ async def end_of(url: str, request_id: str) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("kind", ["erasure", "retention"])
 def test_a_killed_process_changes_nothing_about_the_end(kind: str, tmp_path: Path) -> None:
-    """After each change that the process makes in turn."""
+    """Before and after each change of the store, and within its transactions: the log is sound then, and in the end."""
     first = tmp_path / "first.db"
     request_id = asyncio.run(prepare(f"sqlite:///{first}", kind))
-    wanted = None
-    for step in range(STEPS_MAX):
+    done = ((4, 0, 4), [[1, 2, 3, 4], []]) if kind == "erasure" else ((0, 4, None), [[1, 2, 3, 4]])
+    for step in range(time.time_ns() % STRIDE, STEPS_MAX, STRIDE):
         path = tmp_path / f"{step}.db"
         for ending in ("", ".high"):
             shutil.copy(f"{first}{ending}", f"{path}{ending}")
         url = f"sqlite:///{path}"
-        child = os.fork()
-        if not child:
-            try:
-                asyncio.run(work(url, request_id, step))
-            finally:
-                os._exit(0)
-        _, status = os.waitpid(child, 0)
-        if os.WIFEXITED(status):
+        is_over = in_process(partial(work, url, request_id, Fuse(step)))
+        assert asyncio.run(verify_store(url)).findings == [], step
+        if is_over:
             break
-        asyncio.run(work(url, request_id, None))
-        end = asyncio.run(end_of(url, request_id))
-        wanted = wanted or end
-        assert end == wanted, step
-    assert wanted is not None and step > 6
-    done = ((4, 0, 4), [[1, 2, 3, 4], []]) if kind == "erasure" else ((0, 4, None), [[1, 2, 3, 4]])
-    assert wanted == (*done, [], True)
+        assert in_process(partial(work, url, request_id, Fuse(10**9)))
+        assert asyncio.run(end_of(url, request_id)) == (*done, [], True), step
+    assert is_over
+    assert step > 30

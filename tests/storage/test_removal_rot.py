@@ -12,12 +12,11 @@ from typing import Any
 from uuid import UUID
 
 import apsw
-import asyncpg
 import pytest
 
 from tests.acceptance.running import seed
 from tests.contract.made import TENANT
-from tests.databases import fetch, fresh_database
+from tests.databases import asyncpg, fetch, fresh_database
 from tests.examples import soak
 from tests.storage.removal_histories import Fuse, KilledHistory, in_process
 from tests.unit.mutants import catches, replaced
