@@ -175,8 +175,22 @@ export function verifyCheckpoint(data, key, witnesses = []) {
   const cosigners = witnesses.filter((witness) => signers.includes(witness));
   const names = cosigners.map(({ name }) => name);
   const steps = [`The checkpoint is signed by the key ${key.id} of ${key.name}.`];
-  if (names.length) steps.push(`It is cosigned by ${names.join(", ")}.`);
+  for (const witness of cosigners) steps.push(`It is cosigned by ${witness.name} at ${timeText(cosignedAt(data, witness))}.`);
   return { ...checkpoint, witnesses: names, cosigners, steps };
+}
+
+/** When a witness cosigned a checkpoint that was verified, in seconds since 1970: the latest time, if it did so twice.
+ * @param {Uint8Array} data @param {Key} witness @returns {bigint} */
+function cosignedAt(data, witness) {
+  const own = parseNote(data).signatures.filter(({ name, id }) => name === witness.name && id === witness.id);
+  const times = own.map(({ signature }) => signature.subarray(0, TIME_BYTES).reduce((time, byte) => time * 256n + BigInt(byte), 0n));
+  return times.reduce((latest, time) => (time > latest ? time : latest), 0n);
+}
+
+/** A time in UTC, or in seconds since 1970 if no calendar has it.
+ * @param {bigint} seconds */
+function timeText(seconds) {
+  return seconds < 253402300800n ? new Date(Number(seconds) * 1000).toISOString().replace(".000Z", "Z") : `${seconds} s since 1970`;
 }
 
 /** The text of a note, and those of the keys that signed it. Lines of other keys mean nothing. Throws NotProven if a line

@@ -139,6 +139,7 @@ test("each of the witnesses that are given has to have cosigned", () => {
   const { key, notes } = read("notes.json");
   const [{ note, witness }] = notes;
   const [one, stranger] = [parseKey(witness), { ...parseKey(witness), id: "00000000" }];
+  assert.match(String(verifyCheckpoint(bytes(note), parseKey(key), [one]).steps.at(-1)), /w1 at 2026-01-02T03:04:05Z\.$/);
   for (const [witnesses, isRight] of [[[one], true], [[one, one], true], [[], true], [[stranger], false], [[one, stranger], false]]) {
     assert.equal(holds(() => demandCosigned(verifyCheckpoint(bytes(note), parseKey(key), witnesses), witnesses)), isRight);
   }

@@ -104,7 +104,7 @@ function proof({ values }) {
     `Event ${proven.id} is proven: position ${position} of ${checkpoint.origin},`,
     `as it was with ${checkpoint.size} ${checkpoint.size === 1n ? "event" : "events"}.`,
   ];
-  if (checkpoint.witnesses.length) lines.push(`It is cosigned by ${checkpoint.witnesses.join(", ")}.`);
+  lines.push(...checkpoint.steps.slice(1)); // by whom it is cosigned, and when
   if (payload === null) lines.push("The proof comes without the payload, so only the hash of it is proven.");
   return { steps: proven.steps, lines, json };
 }

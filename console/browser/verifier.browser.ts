@@ -155,7 +155,7 @@ test("the page demands the cosignatures of the witnesses that are given, and fol
   await page.getByText("Witnesses, and keys that were rotated").click();
   await page.getByLabel("The keys of witnesses").fill(`${vectors("notes.json").notes[0].witness}\n`);
   await page.getByLabel("The proof", { exact: true }).setInputFiles(file("cosigned", proofNamed("a witness that nobody asked about")));
-  await page.getByText("It is cosigned by witness.example/w1.").waitFor();
+  await page.getByText("It is cosigned by witness.example/w1 at 2026-01-02T03:04:05Z.").waitFor();
   await accessible(page, "a cosigned proof");
   await page.getByLabel("The proof", { exact: true }).setInputFiles(file("plain", proofNamed("event 1 of 2")));
   await page.getByText("not cosigned by witness.example/w1").first().waitFor();

@@ -40,6 +40,7 @@ __all__ = [
     "LogProof",
     "VerifiedCheckpoint",
     "cosignature_of",
+    "cosigned_at",
     "cosigned_message",
     "parse_checkpoint",
     "parse_proof",
@@ -196,6 +197,13 @@ def cosignature_of(checkpoint: Checkpoint, lines: bytes, key: VerifierKey) -> No
     if not any(own[0].signature[:_TIME_BYTES]):
         raise BadNote("The cosignature has no time.")
     return own[0]
+
+
+def cosigned_at(note: str, key: VerifierKey) -> int:
+    """When a witness cosigned a checkpoint that was verified, in seconds since 1970, as it says: the latest time, if it
+    did so more than once. Raises ValueError unless it did."""
+    own = [each for each in parse_note(note.encode()).signatures if (each.name, each.key_id) == (key.name, key.id)]
+    return max(int.from_bytes(each.signature[:_TIME_BYTES]) for each in own)
 
 
 def cosigned_message(key: VerifierKey, checkpoint: Checkpoint, time_s: int) -> bytes:

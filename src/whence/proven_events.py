@@ -10,13 +10,11 @@ from whence.events import EVENT_LOG
 from whence.integrity import decode_envelope
 from whence.merkle import leaf_hash
 from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
+from whence.wire.epochs import KEY_ROTATED
 from whence.wire.seals import decode_evidence
 from whence.witness_policy import Policy
 
-__all__ = ["KEY_ROTATED", "ProvenEvent", "followed_keys", "is_object", "verify_event", "verify_rotation"]
-
-KEY_ROTATED = "whence.log_key_rotated"
-"""The type of the event by which the former key of a log announces the next one."""
+__all__ = ["ProvenEvent", "followed_keys", "is_object", "verify_event", "verify_rotation"]
 
 
 class ProvenEvent(msgspec.Struct, frozen=True, kw_only=True):

@@ -145,23 +145,20 @@ class Witnesses:
             await asyncio.gather(*map(self._ask_about, due[at : at + _AT_ONCE]))
 
     async def _ask_about(self, tenant: str) -> None:
-        """Ask about one log, and note when it has no quorum. An error harms no other log."""
+        """Ask about one log, and note since when it has no quorum. An error harms no other log."""
+        self._due[tenant] = time.monotonic() + _AGAIN_S
+        waiting = self._waiting.setdefault(tenant, _Waiting())
         try:
             if await self.ask(tenant):
-                del self._due[tenant]
-                if (waiting := self._waiting.pop(tenant, None)) is not None and waiting.is_announced:
+                del self._due[tenant], self._waiting[tenant]
+                if waiting.is_announced:
                     _log.info("quorum_met", tenant=tenant)
-                return
-            self._due[tenant] = time.monotonic() + _AGAIN_S
-            waiting = self._waiting.setdefault(tenant, _Waiting())
-            if not waiting.is_announced and time.monotonic() - waiting.since >= QUORUM_MISSED_S:
+            elif not waiting.is_announced and time.monotonic() - waiting.since >= QUORUM_MISSED_S:
                 await self._announce_missed(tenant)
                 waiting.is_announced = True
         except WhenceError as error:
-            self._due[tenant] = time.monotonic() + _AGAIN_S
             _log.warning("witnesses_wait", tenant=tenant, error=str(error))
         except Exception as error:
-            self._due[tenant] = time.monotonic() + _AGAIN_S
             _log.error("witnesses_failed", tenant=tenant, error=type(error).__name__, exc_info=True)
 
     async def ask(self, tenant: str) -> bool:

@@ -35,7 +35,7 @@ def test_a_quorum_is_demanded(cli: Cli, files: Path) -> None:
     """By the policy, whose log keys count where no other key is given. One witness that signs twice is one."""
     proof = ("verify", "--proof", files / "proof")
     done = cli.ok(*proof, "--policy", files / "any")
-    assert done.lines[-1] == "It is cosigned by witness.example/w1."
+    assert done.lines[-1] == "Cosigned by witness.example/w1 at 2026-01-02T03:04:05Z."
     body = cli.ok(*proof, "--policy", files / "any", "--json").json
     assert (body["position"], body["witnesses"]) == (8, ["witness.example/w1"])
     assert "not cosigned by the quorum" in cli.fails(5, *proof, "--key", KEY, "--policy", files / "all")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from tests.contract.made import TENANT
 from tests.unit.mutants import catches, replaced
@@ -28,6 +27,25 @@ __all__ = ["store"]
 
 Respond = Callable[[bytes], Awaitable[bytes | None]]
 """The whole answer to the body of a request; None for none at all."""
+
+
+class Recorder:
+    """Notes what is logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
+
+    def note(self, event: str, **fields: Any) -> None:
+        self.lines.append({"event": event, **fields})
+
+    info = warning = error = note
+
+
+@pytest.fixture(autouse=True)
+def logged(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+    monkeypatch.setattr(witnesses, "_log", recorder)
+    return recorder
 
 
 def cosigner(number: int) -> Cosigner:
@@ -193,13 +211,13 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("status", REFUSALS)
-async def test_a_refusal_is_logged_and_not_repeated(store: Any, status: int) -> None:
+async def test_a_refusal_is_logged_and_not_repeated(store: Any, status: int, logged: Recorder) -> None:
     """The reason is ours, and nothing that the witness wrote. It is left alone for a while."""
 
     async def refuse(_body: bytes) -> bytes:
         return answer(status, "written by the witness")
 
-    await refused_for(store, refuse, REFUSALS[status])
+    await refused_for(store, refuse, REFUSALS[status], logged)
 
 
 async def garbage(_body: bytes) -> bytes:
@@ -229,21 +247,20 @@ async def no_http(_body: bytes) -> bytes:
         (slow, "no answer within"),
     ],
 )
-async def test_a_wrong_answer_is_no_cosignature(store: Any, respond: Respond, sentence: str) -> None:
-    await refused_for(store, respond, sentence)
+async def test_a_wrong_answer_is_no_cosignature(store: Any, respond: Respond, sentence: str, logged: Recorder) -> None:
+    await refused_for(store, respond, sentence, logged)
 
 
-async def refused_for(opened: Any, respond: Respond, sentence: str) -> None:
+async def refused_for(opened: Any, respond: Respond, sentence: str, logged: Recorder) -> None:
     await append(opened, 0, 3)
     async with listening(respond) as made:
         policy = policy_of(made, "all")
         async with asking(opened, policy, 0.3) as asked:
-            with structlog.testing.capture_logs() as logs:
-                assert not await asked.ask(TENANT)
-                times = len(made[0].asked)
-                assert not await asked.ask(TENANT)
+            assert not await asked.ask(TENANT)
+            times = len(made[0].asked)
+            assert not await asked.ask(TENANT)
             assert len(made[0].asked) == times
-            [line] = [each for each in logs if each["event"] == "not_cosigned"]
+            [line] = [each for each in logged.lines if each["event"] == "not_cosigned"]
             assert sentence in line["reason"]
             assert "written by" not in line["reason"]
     assert await cosigned_checkpoint(opened, TENANT) is None
@@ -270,7 +287,7 @@ async def test_an_earlier_quorum_stays(store: Any, tmp_path: Path) -> None:
             assert await cosigners(store, policy) == (5, names(0, 1))
 
 
-async def test_a_missing_quorum_is_an_alert(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_quorum_is_an_alert(store: Any, monkeypatch: pytest.MonkeyPatch, logged: Recorder) -> None:
     """After some minutes: in the server's log, in the metric and as one event of the log, which is sealed at once."""
     await append(store, 0, 3)
     async with listening(silent) as made:
@@ -280,12 +297,11 @@ async def test_a_missing_quorum_is_an_alert(store: Any, monkeypatch: pytest.Monk
                 assert asked.missing == []
                 monkeypatch.setattr(witnesses, "QUORUM_MISSED_S", 0.0)
                 asked._due[TENANT] = 0.0
-                with structlog.testing.capture_logs() as logs:
-                    await asked.ask_all()
+                await asked.ask_all()
                 assert asked.missing == [TENANT]
-                assert [each["size"] for each in logs if each["event"] == "quorum_missed"]
+                assert logged.lines[-1]["event"] == "quorum_missed"
                 await asked._sealing.seal_all()
-                monkeypatch.undo()
+                monkeypatch.setattr(witnesses, "QUORUM_MISSED_S", 300.0)
     log = [each.event for each in await store.read_log(TENANT, 0, 99)]
     [found] = [each for each in log if each.event_type == QUORUM_MISSED]
     assert (found.payload, found.outcome) == (b'{"cosignedSize":0,"origin":"log.example/acme/1","size":3}', "failure")
@@ -323,7 +339,7 @@ async def test_an_error_of_one_log_harms_no_other(store: Any, tmp_path: Path, mo
         asked._due |= {"a": 0.0, "b": 0.0}
         asked._sealing.take_published()
         await asked.ask_all()
-        assert {"a", "b"} <= asked._due.keys()
+        assert {"a", "b"} <= asked._due.keys() & asked._waiting.keys()  # which becomes an alert
         assert all(at > 0 for at in asked._due.values())
 
 

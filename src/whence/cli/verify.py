@@ -3,13 +3,14 @@ kept elsewhere, of a single proof, and of an export with proof."""
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 
-from whence.checkpoints import parse_checkpoint, verify_checkpoint
+from whence.checkpoints import cosigned_at, parse_checkpoint, parse_proof, verify_checkpoint
 from whence.cli.app import UNSOUND
 from whence.cli.checked_log import given_key
 from whence.cli.export_check import check_folder
@@ -207,7 +208,8 @@ def _verify_alone(proof: Path | None, export: Path | None, key: str | None, trus
 def _verify_proof(path: Path, trust: Trust, *, json: bool) -> int:
     """Check a proof without any server."""
     try:
-        proven = verify_event(read_text(path), trust.keys, trust.policy)
+        text = read_text(path)
+        proven = verify_event(text, trust.keys, trust.policy)
     except (BadNote, UnicodeDecodeError) as error:
         raise Unsound(f"The proof is not valid. {error if isinstance(error, BadNote) else ''}") from None
     checkpoint = proven.checkpoint
@@ -225,11 +227,19 @@ def _verify_proof(path: Path, trust: Trust, *, json: bool) -> int:
         return 0
     out(printable(f"Event {proven.id} is proven: position {proven.position} of {checkpoint.origin},"))
     out(f"as it was with {counted(checkpoint.size, 'event')}.")
-    if proven.witnesses:
-        out(printable(f"It is cosigned by {', '.join(key.name for key in proven.witnesses)}."))
+    for key in proven.witnesses:
+        out(printable(f"Cosigned by {key.name} at {_time_text(cosigned_at(parse_proof(text).note, key))}."))
     if proven.payload is None:
         out("The proof comes without the payload, so only the hash of it is proven.")
     return 0
+
+
+def _time_text(time_s: int) -> str:
+    """A time in UTC, or in seconds since 1970 if no calendar has it."""
+    try:
+        return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):
+        return f"{time_s} s since 1970"
 
 
 def _verify_export(folder: Path | None, key: str, *, json: bool) -> int:

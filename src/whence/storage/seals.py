@@ -14,9 +14,8 @@ import msgspec
 
 from whence.errors import Unsound
 from whence.merkle_proofs import LeafRange
-from whence.proven_events import KEY_ROTATED
 from whence.tiles import Tile, range_hashes, tiles_under
-from whence.wire.epochs import EPOCH_REASONS
+from whence.wire.epochs import EPOCH_REASONS, KEY_ROTATED
 
 __all__ = [
     "EPOCH",

@@ -4,11 +4,14 @@ from whence.errors import Invalid, Problem
 from whence.wire.bodies import TimeText, WireBody
 from whence.wire.problems import PROBLEMS_MAX, json_object, shown_name
 
-__all__ = ["EPOCH_REASONS", "EpochBody", "parse_epoch_reason"]
+__all__ = ["EPOCH_REASONS", "KEY_ROTATED", "EpochBody", "parse_epoch_reason"]
 
 EPOCH_REASONS = ("restored", "rotated", "compromised")
 """Why a log gets a new origin and key: it was put back from an older backup, it is time for another key, or somebody
 else may have the key."""
+
+KEY_ROTATED = "whence.log_key_rotated"
+"""The type of the event by which the former key of a log announces the next one."""
 
 
 class EpochBody(WireBody, frozen=True, kw_only=True):
