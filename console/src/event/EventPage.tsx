@@ -31,7 +31,7 @@ export function EventPage() {
   return (
     <>
       <Bar>
-        <nav className="crumb" aria-label="Where this is">
+        <nav className="crumb grow" aria-label="Where this is">
           <span className="t3">/</span>
           <Link to="/explore" className="cut">
             Explore
@@ -41,7 +41,6 @@ export function EventPage() {
             Event <span className="mono">{eventId.slice(0, 8)}</span>
           </b>
         </nav>
-        <span className="grow" />
         <BarTools />
       </Bar>
       {error ? <ErrorState error={error} /> : event && words ? <Shown key={event.id} event={event} /> : <Loading />}

@@ -59,14 +59,16 @@ function Policy() {
           {source !== "none" && <Preview apply={apply} />}
         </div>
       </section>
-      {rules.length > 0 && <Rules rules={rules} />}
       {(runs.length > 0 || source !== "none") && (
-        <section className="block">
-          <h3 className="lab h">
-            Runs <span className="n">the latest first</span>
-          </h3>
-          <Removals removals={runs} none="No run so far. One starts by itself when something is old enough." />
-        </section>
+        <div className="cols even">
+          <section className="block">
+            <h3 className="lab h">
+              Runs <span className="n">the latest first</span>
+            </h3>
+            <Removals removals={runs} none="No run so far. One starts by itself when something is old enough." />
+          </section>
+          <Rules rules={rules} />
+        </div>
       )}
     </>
   );
@@ -120,6 +122,7 @@ function Rules({ rules }: { rules: readonly Schemas["TypeRule"][] }) {
       <h3 className="lab h">
         Payloads that are erased earlier <span className="n">the events stay</span>
       </h3>
+      {rules.length === 0 && <p className="t3">None: payloads stay as long as their events.</p>}
       {rules.map(({ eventType, maxAgeDays }) => (
         <div key={eventType} className="line">
           <Link className="link plain mono xs grow cut" to="/explore" search={exploring([term("type", eventType)])}>

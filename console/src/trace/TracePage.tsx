@@ -30,7 +30,6 @@ export function TracePage() {
     <>
       <Bar>
         <Crumbs flow={flows.length > 0 && graph !== null ? at(graph.nodes, graph.focus).correlationId : null} title={title} />
-        <span className="grow" />
         <BarTools />
       </Bar>
       {query.isError && trace === undefined ? <ErrorState error={query.error} retry={() => void query.refetch()} /> : null}
@@ -60,7 +59,7 @@ function Crumbs({ flow, title }: { flow: string | null; title: string }) {
           <path d="m9.5 4-4 4 4 4" />
         </svg>
       </button>
-      <nav className="crumb" aria-label="Where this is">
+      <nav className="crumb grow" aria-label="Where this is">
         <span className="wide-only">/</span>
         <Link className="wide-only" to="/flows" search={{}}>
           Flows
