@@ -372,8 +372,7 @@ class Sealing:
 
     async def _following(self, tenant: str, last: Origin | None) -> Origin:
         """The origin after another one, or the first. A name for which something was signed before is not used again:
-        the store has lost that log. Nor is one of a
-        tenant that was deleted."""
+        the store has lost that log. Nor is one of a deleted tenant of this name."""
         former = await self._store.deletions.former_logs(tenant)
         epoch = max([0 if last is None else last.epoch, *[log.epoch for log in former]]) + 1
         while await self._seals.get_signed(f"{self._log_name}/{tenant}/{epoch}") is not None:

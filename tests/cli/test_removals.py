@@ -163,5 +163,5 @@ def test_a_restore_erases_again(cli: Cli, tmp_path: Path, mutant: Mutant | None)
 
     asyncio.run(erase())
     said = cli.ok("restore", tmp_path / "backup.db", "--store", url_of(tmp_path), "--force").err
-    assert "Erased again, since the backup still had them: 4 payloads and names." in said
+    assert "Erased again, since the backup still had them: 4 payloads, names and tenants." in said
     assert files_with(tmp_path, WORD) == {"backup.db"}

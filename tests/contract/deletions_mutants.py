@@ -62,6 +62,12 @@ def the_name_stays(patch: Patch) -> None:
     reword(patch, "rename_head", postgres=("= $2", "= coalesce(tenant, $2)"))
 
 
+@breaks("sqlite")
+def numbers_are_given_again(patch: Patch) -> None:
+    change = ("UPDATE former_log SET removed = 1 WHERE number", "DELETE FROM tenant WHERE tenant_no")
+    reword(patch, "former_log_removed", sqlite=change)
+
+
 @breaks(*BOTH)
 def former_epochs_are_forgotten(patch: Patch) -> None:
     change = ("coalesce(max(epoch), 0)", "0 * coalesce(max(epoch), 0)")

@@ -87,7 +87,7 @@ async def test_nothing_of_a_deleted_tenant_is_left(real: Any) -> None:
     assert (await page(real, OTHER, limit=99)).events == before.events  # another limit, so that it is read again
 
 
-@catches(mutants.the_name_stays)
+@catches(mutants.the_name_stays, mutants.numbers_are_given_again)
 async def test_a_new_tenant_of_the_name_begins_anew(real: Any) -> None:
     """At the first position, under another number, also while the rows of the former log are there. The same ids are
     new, and no page of the former log is answered."""

@@ -41,6 +41,7 @@ MODULES: tuple[ModuleType, ...] = (
 )
 
 ONE_STORE = {
+    "numbers_are_given_again": "On PostgreSQL they come from a sequence, and a deletion may not delete the row.",
     "events_of_the_next_tenant_too": "On PostgreSQL row-level security hides them from the statement.",
     "all_events_are_of_another_bucket": (
         "PostgreSQL reads the count of a whole log together with its head. SQLite asks for it by the block "
