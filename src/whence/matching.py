@@ -6,10 +6,10 @@ by position, and for those who check an export.
 
 from collections.abc import Iterable
 
-from whence.events import ANY_TYPE, Event, Query, matches_type, sets_only, split_name
+from whence.events import ANY_TYPE, Event, Query, has_type, matches_type, sets_only, split_name
 from whence.identities import spellings
 
-__all__ = ["has_type", "matches"]
+__all__ = ["matches"]
 
 _SUPPORTED = frozenset(
     {
@@ -67,15 +67,6 @@ def _is_within(event: Event, query: Query) -> bool:
     return (query.since is None or query.since <= event.occurred_at) and (
         query.until is None or event.occurred_at < query.until
     )
-
-
-def has_type(event_type: str, query: Query) -> bool:
-    """Whether an event type is among those that the query names, in full or by their first or last segments."""
-    if query.type_patterns and not any(matches_type(event_type, pattern) for pattern in query.type_patterns):
-        return False
-    if not query.event_types and not query.event_type_prefixes:
-        return True
-    return event_type in query.event_types or event_type.startswith(query.event_type_prefixes)
 
 
 def _is_one_of(value: str | None, asked: tuple[str, ...]) -> bool:
