@@ -38,6 +38,7 @@ __all__ = [
     "ResourceType",
     "Viewer",
     "Vocabulary",
+    "has_type",
     "is_event_type",
     "is_tenant",
     "matches_type",
@@ -260,6 +261,15 @@ def matches_type(event_type: str, pattern: str) -> bool:
     if pattern.startswith("*."):
         return event_type.endswith(pattern[1:])
     return event_type == pattern
+
+
+def has_type(event_type: str, query: Query) -> bool:
+    """Whether an event type is among those that the query names, in full or by their first or last segments."""
+    if query.type_patterns and not any(matches_type(event_type, pattern) for pattern in query.type_patterns):
+        return False
+    if not query.event_types and not query.event_type_prefixes:
+        return True
+    return event_type in query.event_types or event_type.startswith(query.event_type_prefixes)
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -7,11 +7,11 @@ by position, and for those who check an export.
 from collections.abc import Iterable
 from functools import lru_cache
 
-from whence.events import ANY_TYPE, Event, Query, matches_type, sets_only, split_name
+from whence.events import ANY_TYPE, Event, Query, has_type, matches_type, sets_only, split_name
 from whence.identities import spellings
 from whence.payload_fields import PayloadReader, values_by_path
 
-__all__ = ["asks_for_payloads", "has_type", "matches"]
+__all__ = ["asks_for_payloads", "matches"]
 
 _PayloadQuestion = tuple[PayloadReader, dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]
 """What finds the values in a payload, and those that are wanted and unwanted, by path."""
@@ -97,15 +97,6 @@ def _is_within(event: Event, query: Query) -> bool:
     return (query.since is None or query.since <= event.occurred_at) and (
         query.until is None or event.occurred_at < query.until
     )
-
-
-def has_type(event_type: str, query: Query) -> bool:
-    """Whether an event type is among those that the query names, in full or by their first or last segments."""
-    if query.type_patterns and not any(matches_type(event_type, pattern) for pattern in query.type_patterns):
-        return False
-    if not query.event_types and not query.event_type_prefixes:
-        return True
-    return event_type in query.event_types or event_type.startswith(query.event_type_prefixes)
 
 
 def _is_one_of(value: str | None, asked: tuple[str, ...]) -> bool:

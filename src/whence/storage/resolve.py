@@ -5,9 +5,18 @@ from typing import Any
 
 import msgspec
 
-from whence.events import ANY_TYPE, PageRequest, Query, Viewer, matches_type, set_fields, sets_only, split_name
+from whence.events import (
+    ANY_TYPE,
+    PageRequest,
+    Query,
+    Viewer,
+    has_type,
+    matches_type,
+    set_fields,
+    sets_only,
+    split_name,
+)
 from whence.identities import spellings
-from whence.matching import has_type
 
 __all__ = [
     "KIND_FIELDS",
