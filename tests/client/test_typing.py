@@ -23,9 +23,9 @@ def right(log: Whence, recording: RecordingWhence) -> None:
     log.emit("action_run.started", resource=("order", uuid4()), cause=started, outcome="none", payload=Plan(1))
     log.emit({"eventType": "a.b"}, cause=None, occurred_at=dt.datetime.now(dt.UTC), correlation_id="f", id=uuid4())
     stored = log.emit("a.b", durable=True, actor=("user", "ana"))
-    print(stored.event.payload["a"], stored.event.payload_bytes.decode(), started.resource)
+    print((stored.event.payload or {})["a"], stored.event.payload_bytes.decode(), started.resource)
     for event in log.events(actor_id=["a", "b"], since="-7d", limit=10, order="asc", include="position"):
-        print(event.payload.get("a"))
+        print(None if event.payload is None else event.payload.get("a"))
     for event in log.follow(event_type="action_run.*", since="start", include="outcome"):
         print(event.position)
     for flow in log.flows(outcome="failure", since=dt.datetime.now(dt.UTC)):
@@ -46,7 +46,7 @@ def right(log: Whence, recording: RecordingWhence) -> None:
 async def right_too(log: AsyncWhence) -> None:
     await log.emit("a.b", actor=("user", "ana"))
     async for event in log.events(actor_id="a"):
-        print(event.payload["a"])
+        print((event.payload or {})["a"])
     async for event in log.follow(after=5598):
         print(event.position)
 """

@@ -4,6 +4,7 @@ that are killed by SIGKILL anywhere."""
 import asyncio
 import os
 import random
+import traceback
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -40,7 +41,7 @@ INSIDE: tuple[tuple[Any, str], ...] = (
     (ErasureLedger, "add"),
     (sqlite_removals, "forget_payload_values"),
     (sqlite_removals, "forget_content"),
-    (sqlite_purge, "_tile_leaves"),
+    (sqlite_purge, "tile_leaves"),
     (sqlite_purge, "_remove_transitions"),
     (sqlite_purge, "_reduce"),
     (sqlite_purge, "_take_from_names"),
@@ -105,6 +106,8 @@ def in_process(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
         try:
             asyncio.run(work())
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)

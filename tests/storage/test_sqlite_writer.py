@@ -220,7 +220,7 @@ async def commits_of_requests_in_turns(store: SQLiteStore, monkeypatch: pytest.M
         tasks.append(asyncio.create_task(store.append(f"t{number}", [Write((event(number),))])))
         loop.call_soon(joined.set)
 
-    def sleep(_seconds: float) -> None:
+    def wait(_seconds: float) -> None:
         loop.call_soon_threadsafe(append, 2)
         joined.wait(5)
 
@@ -236,7 +236,7 @@ async def commits_of_requests_in_turns(store: SQLiteStore, monkeypatch: pytest.M
     append(1)
     await asyncio.sleep(0.01)
     joined.clear()
-    monkeypatch.setattr(writer, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(store._writer, "_never", SimpleNamespace(wait=wait))
     go.set()
     await holding
     await tasks[0]

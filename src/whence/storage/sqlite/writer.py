@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -143,6 +142,7 @@ class Writer:
         self._closed = False
         self._is_free = True  # whether no job waits and none uses the connection
         self._lock = threading.Lock()
+        self._never = threading.Event()  # waits for a time span, where time.sleep waits until a time of the clock
         self._thread = threading.Thread(target=self._run, name="whence-writer", daemon=True)
         self._thread.start()
 
@@ -220,7 +220,7 @@ class Writer:
                     self._is_free = not waiting
                 self._resolve(group)
                 if 0 < waiting < _JOINED_MAX:  # else the next one may run inline, and its commit must not wait
-                    time.sleep(_JOIN_S)
+                    self._never.wait(_JOIN_S)
 
     def _commit_group(self, group: list[_Job]) -> None:
         """Run a group in one transaction; afterwards every job has its result or its error. Never raises."""
