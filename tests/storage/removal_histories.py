@@ -4,9 +4,9 @@ that are killed by SIGKILL anywhere."""
 import asyncio
 import os
 import random
-import traceback
 import signal
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
