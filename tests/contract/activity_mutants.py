@@ -194,8 +194,8 @@ def causes_of_other_tenants_count(patch: Patch) -> None:
     reword(
         patch,
         "causes_of_actor",
-        sqlite=("INDEXED BY event_id ON c.tenant_no = ?1 AND", "ON"),
-        postgres=("c.tenant_no = $1 AND c.id", "c.id"),
+        sqlite=("INDEXED BY event_id WHERE c.tenant_no = ?1 AND", "WHERE"),
+        postgres=("tenant_no = $1 AND id", "id"),
     )
 
 
@@ -214,7 +214,10 @@ def causes_that_are_missing_are_roots(patch: Patch) -> None:
     reword(
         patch,
         "causes_of_actor",
-        sqlite=("e.cause IS NOT NULL", "c.actor IS NOT NULL"),
+        sqlite=(
+            "cause IS NOT NULL",
+            "EXISTS (SELECT 1 FROM event c WHERE c.tenant_no = ?1 AND c.id = event.cause)",
+        ),
         postgres=("e.causation_id IS NOT NULL", "c.actor IS NOT NULL"),
     )
 

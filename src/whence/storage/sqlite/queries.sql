@@ -350,11 +350,11 @@ SELECT min(b.bucket), max(b.bucket)
 
 -- name: causes_of_actor
 -- The last events of an actor in a period: whether each names a cause, and the actor of that cause.
-SELECT e.occurred_at, e.key, e.cause IS NOT NULL, c.actor
-  FROM (SELECT occurred_at, key, cause FROM event INDEXED BY event_actor
-         WHERE tenant_no = ?1 AND actor = ?2 AND occurred_at >= ?3 AND occurred_at < ?4
-         ORDER BY occurred_at DESC, key DESC LIMIT ?5) e
-  LEFT JOIN event c INDEXED BY event_id ON c.tenant_no = ?1 AND c.id = e.cause
+SELECT occurred_at, key, cause IS NOT NULL,
+       (SELECT c.actor FROM event c INDEXED BY event_id WHERE c.tenant_no = ?1 AND c.id = event.cause)
+  FROM event INDEXED BY event_actor
+ WHERE tenant_no = ?1 AND actor = ?2 AND occurred_at >= ?3 AND occurred_at < ?4
+ ORDER BY occurred_at DESC, key DESC LIMIT ?5
 
 -- name: events_of_actors
 -- The caller adds the order, and reads no further than it needs.
