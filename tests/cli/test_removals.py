@@ -113,7 +113,7 @@ def test_a_policy_is_set_shown_and_applied(user: Cli, api: httpx2.Client, mutant
     assert asked.startswith("A run would remove 0 events and erase 0 payloads of others.") and "Pass --yes" in asked
     assert user.ok("retention", "show").out == "Events are kept for ever: no policy.\n"
     said = user.ok("retention", "set", "365d", "--rule", "chat_thread.*=30d", "--yes").err
-    assert said == "Set: events are kept for 365 days.\n"
+    assert said == "Set: events are kept for 365 days.\nPayloads of chat_thread.* are erased after 30 days.\n"
     assert user.ok("retention", "show").lines == [
         "Events are kept for 365 days: the tenant's own policy.",
         "Payloads of chat_thread.* are erased after 30 days.",
