@@ -2,7 +2,7 @@
 // Verifies what a log of Whence gave out, offline and without Whence: docs/proof.md says what is checked.
 
 import { closeSync, createReadStream, openSync, readSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { verifyExport } from "./exports.mjs";
 import { demandCosigned, followedKeys, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
@@ -12,23 +12,29 @@ const HELP = `Verifies proofs of a log, offline.
   node whence-verify.mjs --proof FILE --key KEY
       Whether an event is in the log, as the key signed it.
   node whence-verify.mjs --consistency OLD NEW [PROOF] --key KEY
-      Whether the checkpoint in the file NEW extends the one in OLD. PROOF is an answer of
-      GET /api/v1/log/consistency?from=&to= with the sizes of both; it is not needed if they are equal.
+      Whether the checkpoint in the file NEW extends the one in OLD. PROOF is an
+      answer of GET /api/v1/log/consistency?from=&to= with the sizes of both; it
+      is not needed if they are equal.
   node whence-verify.mjs --export DIR --key KEY
-      Whether the events that 'whence export --proof DIR' wrote are in the log, and whether it has no others that match.
+      Whether the events that 'whence export --proof DIR' or 'whence tenant
+      export' wrote are in the log, and whether it has no others that match.
 
-  --rotation FILE the proof of the event by which the key announced the next one, which is believed too;
-                  may be repeated, in the order of the rotations
-  --witness KEY   also verify the cosignature of a witness, which has to be there; may be repeated
+  --rotation FILE the proof of the event by which the key announced the next
+                  one, which is believed too; may be repeated, in the order of
+                  the rotations
+  --witness KEY   also verify the cosignature of a witness, which has to be
+                  there; may be repeated
   --steps         also say what was checked
   --json          print JSON
 
-KEY is the key of the log, as 'whence checkpoint key' prints it. Take it from where you keep it, and not from the
-server that you are checking.
+KEY is the text of the key of the log, as 'whence checkpoint key' prints it,
+like "$(cat acme.key)". Take it from where you keep it, and not from the server
+that you are checking.
 
 Exit codes: 0 proven, 1 a file cannot be read, 2 wrong use, 5 not proven.
 `;
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const OTHER_FILES = "The other files are those that the server sent when the tenant was exported. Nobody signed them.";
 const READ_BYTES = 1024 * 1024;
 const [FAILED, USAGE, UNSOUND] = [1, 2, 5];
 const OPTIONS = /** @type {const} */ ({
@@ -121,9 +127,12 @@ function consistency({ values, positionals }) {
 /** @param {ReturnType<typeof parsed>} given */
 async function exported({ values }) {
   const [key, witnesses] = [keyOf(values.key ?? "", "--key"), (values.witness ?? []).map((text) => keyOf(text, "--witness"))];
-  const proven = await verifyExport(folderOf(values.export ?? ""), key, witnesses);
+  const folder = folderOf(values.export ?? "");
+  const isTenant = folder.names.includes("tenant.json") && !folder.names.includes("manifest.json");
+  const proven = await verifyExport(isTenant ? folderOf(join(values.export ?? "", "events")) : folder, key, witnesses);
   const { steps, claims, ...json } = proven;
-  return { steps, lines: claims, json: JSON.stringify(json) };
+  const lines = isTenant ? [...claims, OTHER_FILES] : claims;
+  return { steps, lines, json: JSON.stringify(json) };
 }
 
 /** The files of a folder.
@@ -150,7 +159,7 @@ function keyOf(text, option) {
     return parseKey(text);
   } catch (error) {
     if (!(error instanceof NotProven)) throw error;
-    throw new Misuse(`${option} is not a key. ${error.message}`);
+    throw new Misuse(`${option} is not a key. ${error.message} Pass its text, as in "$(cat acme.key)".`);
   }
 }
 
@@ -164,7 +173,7 @@ function read(path) {
     file = openSync(path, "r");
     for (let count = -1; count !== 0 && length < data.length; length += count) count = readSync(file, data, length, data.length - length, null);
   } catch {
-    throw new Unreadable("The file cannot be read.");
+    throw new Unreadable(`The file ${basename(path)} cannot be read.`);
   } finally {
     if (file !== null) closeSync(file);
   }

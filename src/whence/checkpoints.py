@@ -177,7 +177,7 @@ def verify_checkpoint(
     checkpoint = parse_checkpoint(note.text)
     own = [key for key in keys if key.name == checkpoint.origin]
     if not own:
-        raise BadNote("The checkpoint is of another log: no key is known for its origin.")
+        raise BadNote("The checkpoint is of another log, or of another epoch of it: no key is known for its origin.")
     verified_keys(note, own, _is_signed_or_cosigned)
     others = tuple(witnesses)
     named = {(signature.name, signature.key_id) for signature in note.signatures}

@@ -143,6 +143,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
     def require(self, scope: str) -> None:
         """Return if the principal holds `scope`, else raise Forbidden, which names it."""
+        if not self.may(scope) and scope == OPERATOR:
+            raise Forbidden("This needs an operator's key, which 'whence key create --operator' makes.")
         if not self.may(scope):
             raise Forbidden(f"This credential lacks the scope {scope}.")
 

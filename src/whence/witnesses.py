@@ -60,7 +60,7 @@ _REFUSED_S = 60.0
 _HEADERS = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "Whence"}
 _REFUSALS = {
     403: "It does not trust the key that signed the checkpoint.",
-    404: "It does not know this log, or its URL is another one.",
+    404: "It does not know this log: start it with the key of the log, or mend its URL in the policy.",
     409: "It cosigned another size, and did not say which.",
     422: "It refused the proof: it cosigned another history of this log.",
 }

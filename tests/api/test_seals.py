@@ -164,9 +164,15 @@ async def test_what_is_not_sealed_yet_is_said(sealed: Served, client: httpx2.Cli
         async def older(tenant: str, _before: int | None, limit: int) -> Any:
             return await real(tenant, SIZE, limit)
 
+        async def last(tenant: str, _epoch: int) -> Any:
+            return (await real(tenant, SIZE, 1))[0]
+
         patch.setattr(sealed.store.seals, "list_checkpoints", older)
+        patch.setattr(sealed.store.seals, "last_checkpoint", last)
         newest = ids_of(client)[-1]
         assert code_of(client.get(f"{EVENTS}/{newest}/proof")) == "not_sealed_yet"
+        of_epoch = client.get(f"{EVENTS}/{newest}/proof?epoch=1").json()
+        assert (of_epoch["code"], "of this epoch" in of_epoch["detail"]) == ("not_sealed_yet", True)
         assert client.get(f"{EVENTS}/{ids_of(client)[0]}/proof").status_code == 200
     with sealed.client(READ, tenant="empty") as other:
         for path in ("checkpoint", "consistency", "tile/0/000"):

@@ -57,6 +57,23 @@ def test_an_invalid_flag_is_named(capsys: pytest.CaptureFixture[str], arguments:
     assert "99999" not in said and "x.db" not in said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("hold", "add", "--flow", "x"), "'whence hold add' needs --reason. See 'whence hold add --help'."),
+        (("get",), "'whence get' needs ID. See 'whence get --help'."),
+        (("hold", "add", "--reason"), "--reason needs a value. See 'whence hold add --help'."),
+        (("erase", "--names", "--flow", "x", "--reason", "x"), "--names replaces the id of one actor"),
+        (("erase", "--names", "--actor", "user/x", "-q", "type:a.b", "--reason", "x"), "--names replaces the id"),
+        (("verify", "--proof", "x", "--key", "acme.key"), 'Pass its text, as in "$(cat acme.key)".'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str) -> None:
+    """With the command that needs it, and with the help of that very command."""
+    assert said in sentence(capsys, 2, *arguments)
+
+
 def test_an_invalid_variable_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the value comes from the environment, the sentence names the variable."""
     monkeypatch.setenv("WHENCE_STORE", "x.db")

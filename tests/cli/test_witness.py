@@ -55,6 +55,8 @@ def ask(witness: Serving, old: int, new: int) -> httpx2.Response:
 
 def test_a_witness_that_is_killed_goes_on(cli: Cli) -> None:
     """After each kill it has every checkpoint that it answered for, and refuses to go back. `list` says what it has."""
+    serve = [{"$(cat acme.key)": KEY}.get(each, each) for each in in_home(cli, SERVE)]
+    assert "'whence witness new' makes it" in cli.fails(1, *serve)
     [key] = cli.ok(*in_home(cli, MAKE)).lines
     assert (cli.home / "key").stat().st_mode & 0o77 == 0
     for old, new in ((0, 3), (3, 255)):

@@ -221,10 +221,12 @@ def test_each_error_response_raises_its_error(status: int, code: str, error_type
 
 
 def test_problems_keep_their_locations() -> None:
-    """A 422 raises Invalid with every problem. The name of the field is added to a message that lacks it."""
+    """A 422 raises Invalid with every problem. The name of the field is added to a message that lacks it, and always
+    that of a field that does not exist."""
     detail = [
         {"loc": ["body", 3, "actorId"], "msg": "Too long.", "type": "string_too_long"},
         {"loc": ["query", "limit"], "msg": "The limit is wrong.", "type": "x"},
+        {"loc": ["body", "event"], "msg": "An event has no such field.", "type": "extra_forbidden"},
         {"loc": ["body"], "msg": "No JSON.", "type": "json_invalid"},
     ]
     refused = response(422, {"detail": detail}, X_Request_Id="req-8")
@@ -233,6 +235,7 @@ def test_problems_keep_their_locations() -> None:
     assert [(p.loc, p.msg, p.type) for p in caught.value.problems] == [
         (("body", 3, "actorId"), "actorId: Too long.", "string_too_long"),
         (("query", "limit"), "The limit is wrong.", "x"),
+        (("body", "event"), "event: An event has no such field.", "extra_forbidden"),
         (("body",), "No JSON.", "json_invalid"),
     ]
     assert caught.value.__notes__ == ["request req-8"]

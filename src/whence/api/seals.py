@@ -153,6 +153,8 @@ async def prove_event(request: Request) -> JsonResponse:
         found = of_epoch
     else:
         raise NotSealedYet("The log has no checkpoint of this epoch.")
+    if evidence.position > found.size and asked.epoch is not None:
+        raise NotSealedYet("The event is newer than the last checkpoint of this epoch.")
     if evidence.position > found.size:
         raise NotSealedYet("The event is newer than the newest checkpoint. Ask again in a second.")
     index = evidence.position - 1

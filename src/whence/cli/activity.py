@@ -200,7 +200,7 @@ def _trigger_facts(triggers: TriggersBody) -> list[tuple[str, str]]:
     """Whose events caused the latest ones, most first."""
     of = f" of the latest {triggers.events:,}"
     named = [(f"{each.actor_type}/{each.actor_id}", each.count) for each in triggers.actors]
-    rows = [*named, ("no cause: a root", triggers.roots), ("a cause that is not in the log", triggers.missing)]
+    rows = [*named, ("nothing (roots)", triggers.roots), ("a cause that is not in the log", triggers.missing)]
     return [("triggered by", f"{name}  {count:,}{of}") for name, count in rows if count]
 
 

@@ -114,9 +114,8 @@ def create(
         out_json(msgspec.json.encode(rule))
         return
     out(printable(rule.id))
-    say(
-        f"Its alerts: whence tail -f --event-type 'whence.*'   Try it: whence alert test {printable(rule.id)} --over 7d"
-    )
+    say("Its alerts: whence tail -f --event-type 'whence.*'")
+    say(f"Try it: whence alert test {printable(rule.id)} --over 7d")
 
 
 @app.command

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import get_args
@@ -36,6 +37,9 @@ _HINTS: dict[type[WhenceError], str] = {
     Unreachable: "Start a server with 'whence serve' or 'whence demo', or name one with --url or WHENCE_URL.",
 }
 
+_REQUIRES = re.compile(r'^Command "([^"]+)" parameter (\S+) requires an argument\.')
+"""How cyclopts says that a value is missing, before what it guesses was meant."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code. Shows a traceback only if WHENCE_DEBUG is set."""
@@ -44,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = make_app()(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        say(f"{_one_line(_usage_sentence(error, arguments))} See 'whence {_command(arguments)}--help'.")
+        say(f"{_one_line(_usage_sentence(error, arguments))} See 'whence {_command(error, arguments)}--help'.")
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -101,9 +105,13 @@ def _usage_sentence(error: CycloptsError, arguments: Sequence[str]) -> str:
     if isinstance(error, UnusedCliTokensError) and not any(each.startswith("-") for each in error.unused_tokens or ()):
         return "The command takes no such argument: its values are passed with options."
     if isinstance(error, MissingArgumentError) and error.argument is not None:
+        passed = error.keyword is not None or error.argument.tokens
+        needs = r"\2 needs a value." if passed else r"'whence \1' needs \2."
+        sentence = _REQUIRES.sub(needs, str(error))
         choices = get_args(error.argument.hint)
         if choices and all(isinstance(choice, str) for choice in choices):
-            return f"{error} It is one of: {', '.join(choices)}."
+            return f"{sentence} It is one of: {', '.join(choices)}."
+        return sentence
     return str(error)
 
 
@@ -116,8 +124,10 @@ def _missing(error: BaseException | None) -> str | None:
     return None
 
 
-def _command(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments[0] in COMMANDS else ""
+def _command(error: CycloptsError, arguments: Sequence[str]) -> str:
+    """The command whose help says more, with a space after it."""
+    known = arguments[0] in COMMANDS
+    return f"{' '.join(error.command_chain or arguments[:1])} " if known else ""
 
 
 def _one_line(text: str) -> str:

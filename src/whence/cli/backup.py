@@ -62,7 +62,7 @@ def restore(
     )
     if not restored.report.sound:
         return _unsound(restored.report, "Nothing was changed: the backup failed verification.")
-    say(f"{size_of(restored.report)} in {printable(settings.shown_store)}.")
+    say(f"Restored: {size_of(restored.report)} in {printable(settings.shown_store)}.")
     if restored.revoked is None:
         say("Keys revoked after the backup are valid again. Check them with 'whence key list --store URL'.")
     elif restored.revoked:
@@ -75,7 +75,7 @@ def restore(
     if restored.erased:
         erased = asyncio.run(_erase_again(settings.store, restored.erased))
         if erased:
-            found = counted(erased, "payload, name or tenant", "payloads, names and tenants")
+            found = counted(erased, "payload, name or tenant", "payloads, names or tenants")
             say(f"Erased again, since the backup still had them: {found}.")
     return 0
 

@@ -14,7 +14,7 @@ from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, par
 from whence.tiles import Tile
 from whence.wire.seals import ConsistencyBody, LogKeysBody
 
-__all__ = ["CheckedLog", "Contradiction", "Evidence", "Seen", "Watch", "given_key", "verified"]
+__all__ = ["KEY_AS_TEXT", "CheckedLog", "Contradiction", "Evidence", "Seen", "Watch", "given_key", "verified"]
 
 
 class Seen(NamedTuple):
@@ -73,12 +73,16 @@ class CheckedLog:
             return []
 
 
+KEY_AS_TEXT = 'Pass its text, as in "$(cat acme.key)".'
+"""What to do with a key that is kept in a file."""
+
+
 def given_key(text: str) -> VerifierKey:
     """The key of the option `--key`. Raises Invalid for a text that is none."""
     try:
         return parse_verifier_key(text.strip())
     except BadNote as error:
-        raise Invalid.at((), f"--key is not the key of a log. {error}") from None
+        raise Invalid.at((), f"--key is not the key of a log. {error} {KEY_AS_TEXT}") from None
 
 
 def verified(note: bytes, keys: Sequence[VerifierKey], what: str) -> Checkpoint:

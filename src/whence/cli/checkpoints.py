@@ -75,7 +75,7 @@ def watch(
     *urls: Annotated[
         str, Parameter(name="URL", help="Servers that should have the same log. Default: the one of the profile.")
     ],
-    every: Annotated[float, Parameter(help="Seconds between two polls. Default: 60.")] = 60,
+    every: Annotated[float, Parameter(help="Seconds between two polls.")] = 60,
     times: Annotated[int | None, Parameter(help="End after so many polls. Default: go on until interrupted.")] = None,
     key: Annotated[
         str | None, Parameter(help="The key of the log, from where you keep it. Default: those that the server names.")

@@ -36,6 +36,8 @@ def erase(
     chosen = selection or Selection()
     if bool(events) == chosen.is_given:
         raise Invalid.at((), "Pass either events, or one of --flow, --resource, --actor and -q.")
+    if names and (events or chosen.actor is None or chosen != Selection(actor=chosen.actor)):
+        raise Invalid.at((), "--names replaces the id of one actor: pass --actor, and no other events.")
     with client_for(server) as whence:
         ids = [event_id(whence, each) for each in events] or None
         q = chosen.text() if chosen.is_given else None
@@ -46,7 +48,7 @@ def erase(
                 say("Nothing was erased: these events have no payload any more.")
                 return
         least = "" if found.exact else "at least "
-        held = f" {found.held:,} more are held, and stay." if found.held else ""
+        held = f" {counted(found.held, 'more is held, and stays', 'more are held, and stay')}." if found.held else ""
         question = f"This erases {least}{counted(found.payloads, 'payload')} for ever.{held}"
         if names:
             question += " The id of the actor is replaced in all of its events."

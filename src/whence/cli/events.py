@@ -307,7 +307,7 @@ def emit(
     /,
     *,
     actor: Annotated[str, Parameter(help="Who did it, as TYPE/ID, like user/ana.")],
-    resource: Annotated[str, Parameter(help="What it was done to, as TYPE/UUID.")],
+    resource: Annotated[str, Parameter(help="What it was done to, as TYPE/ID: a UUID, or a text that becomes one.")],
     payload: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="A JSON object, or @FILE, or - for stdin.")
     ] = "{}",
@@ -391,6 +391,6 @@ def _payload(text: str) -> msgspec.Raw:
     try:
         return msgspec.json.decode(body, type=msgspec.Raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise Invalid.at((), "--payload is not JSON.") from None
+        raise Invalid.at((), "--payload is not JSON. It is an object, like '{\"total\": 7}'.") from None
     except RecursionError:
         raise Invalid.at((), "--payload is nested too deeply.") from None

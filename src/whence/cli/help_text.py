@@ -175,7 +175,7 @@ class HelpText:
                 _print(console, *wrapped(" ".join(paragraph.split()), console.width), "")
         examples = EXAMPLES.get(self._command, ())
         if examples:
-            _print(console, style_of_stdout().strong("Examples:"), *(f"  {line}" for line in examples), "")
+            _print(console, style_of_stdout().strong("Examples:"), *_example_lines(examples, console.width), "")
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """A group of options, arguments or commands."""
@@ -188,6 +188,21 @@ class HelpText:
             for line in _hanging(f"  {label}", _text_of(entry), console.width, column=_LABEL_MAX + 4):
                 _print(console, line)
         _print(console, "")
+
+
+def _example_lines(examples: Sequence[str], width: int) -> list[str]:
+    """The examples, indented. One that is too long goes on in further lines before an option, as a shell reads it."""
+    lines: list[str] = []
+    for example in examples:
+        line, *options = (f"  {example}",) if len(example) + 2 <= width else f"  {example}".split(" --")
+        for option in options:
+            if len(line) + len(f" --{option} \\") <= width:
+                line += f" --{option}"
+            else:
+                lines.append(f"{line} \\")
+                line = f"      --{option}"
+        lines.append(line)
+    return lines
 
 
 def _text_of(entry: HelpEntry) -> str:

@@ -38,7 +38,7 @@ def migrate(
     else:
         say(f"{where}: {len(steps)} {'step' if len(steps) == 1 else 'steps'} taken, up to {steps[-1]}.")
     if erased is not None:
-        found = counted(erased, "payload, name or tenant", "payloads, names and tenants")
+        found = counted(erased, "payload, name or tenant", "payloads, names or tenants")
         say(f"The log was restored from an earlier dump. Erased again, since the dump still had them: {found}.")
 
 

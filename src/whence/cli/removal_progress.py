@@ -48,11 +48,11 @@ def say_result(removal: RemovalBody, *, names: bool = False) -> None:
         parts.append(f"the actor of {counted(removal.renamed_events, 'event')} is now {removal.pseudonym}")
     elif removal.renamed_events == 0:
         parts.append("no event had the id of this actor")
-    elif names:
-        parts.append("the id of the actor was not replaced, since one of its events is held or announces a removal")
     if removal.sealed is False:
         parts.append("not sealed")
     say(printable(f"Done: {', '.join(parts)}."))
+    if names and removal.renamed_events is None:
+        say("The id of the actor was not replaced, since one of its events is held or announces a removal.")
 
 
 def _progress(removal: RemovalBody) -> str:

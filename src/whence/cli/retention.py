@@ -32,8 +32,8 @@ def show(*, json: Json = False, server: ServerOptions | None = None) -> None:
         out_json(msgspec.json.encode(found))
         return
     out(f"Events are kept {_age(found.max_age_days)}: {_SOURCES[found.source]}.")
-    for rule in found.rules:
-        out(f"Payloads of {printable(rule.event_type)} are erased after {counted(rule.max_age_days, 'day')}.")
+    for line in _rule_lines(found):
+        out(line)
     if found.runs:
         style = style_of_stdout()
         rows = [_run_row(run) for run in found.runs]
@@ -76,6 +76,8 @@ def set_policy(
         out_json(msgspec.json.encode(found))
         return
     say(f"Set: events are kept {_age(found.max_age_days)}.")
+    for line in _rule_lines(found):
+        say(line)
 
 
 @app.command
@@ -125,7 +127,7 @@ def _run_row(run: RemovalBody) -> tuple[str, str, str, str, str]:
 def _days(text: str) -> int:
     if text.removesuffix("d").isascii() and text.removesuffix("d").isdigit() and text.endswith("d"):
         return int(text.removesuffix("d")[:9])
-    raise Invalid.at((), "An age is a number of days, as in 365d.")
+    raise Invalid.at((), "An age is a number of days, as in 365d. That of AGE may be 'forever', too.")
 
 
 def _rule(text: str) -> tuple[str, int]:
@@ -133,6 +135,14 @@ def _rule(text: str) -> tuple[str, int]:
     if not equals:
         raise Invalid.at((), "A rule is an event type and an age in days, as in 'chat_thread.*=30d'.")
     return event_type, _days(age)
+
+
+def _rule_lines(found: RetentionBody) -> list[str]:
+    """The rules of a policy, a sentence each."""
+    return [
+        f"Payloads of {printable(rule.event_type)} are erased after {counted(rule.max_age_days, 'day')}."
+        for rule in found.rules
+    ]
 
 
 def _age(max_age_days: int | None) -> str:

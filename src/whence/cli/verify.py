@@ -174,7 +174,9 @@ async def compare_with_checkpoint(store: Store, kept: bytes, *, check_signature:
             what = f"the first {counted(checkpoint.size, 'event')} are not those of the checkpoint"
             return Finding(tenant, None, what)
         return None
-    return Finding("", None, "no log of this store has the origin of the checkpoint")
+    return Finding(
+        "", None, "no log of this store has the origin of the checkpoint; a log that was copied has another one"
+    )
 
 
 async def _root_at(store: Store, tenant: str, size: int) -> bytes:

@@ -12,6 +12,7 @@ from whence.addresses import PORT_MAX
 from whence.api.server import configure_logging
 from whence.api.witness_app import serve_witness
 from whence.checkpoints import COSIGNED_NAME_BYTES_MAX, Cosigner
+from whence.cli.checked_log import KEY_AS_TEXT
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
 from whence.errors import Invalid, Unsound, WhenceError
@@ -138,8 +139,11 @@ def _ready(url: str, key: VerifierKey, logs: Sequence[VerifierKey]) -> None:
 
 def _read_key(path: Path) -> Cosigner:
     """The private key in a file. Raises Unsound for a file that has none."""
-    with path.open("rb") as file:
-        data = file.read(_KEY_BYTES_MAX)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_KEY_BYTES_MAX)
+    except FileNotFoundError:
+        raise WhenceError("There is no file of --key. 'whence witness new' makes it, with the state.") from None
     try:
         return Cosigner.parse(data.decode().strip())
     except (BadNote, UnicodeDecodeError, ValueError):
@@ -150,7 +154,7 @@ def _log_key(text: str) -> VerifierKey:
     try:
         key = parse_verifier_key(text.strip())
     except BadNote as error:
-        raise Invalid.at((), f"--log is not the key of a log. {error}") from None
+        raise Invalid.at((), f"--log is not the key of a log. {error} {KEY_AS_TEXT}") from None
     if key.type is not KeyType.ED25519:
         raise Invalid.at((), "--log is the key of a log, and this one is that of a witness.")
     if len(key.name.encode()) > COSIGNED_NAME_BYTES_MAX:

@@ -274,9 +274,10 @@ def _problems(detail: object) -> list[Problem]:
 
 def _with_field_name(problem: Problem) -> str:
     """The message, preceded by the name of the field or parameter unless it contains the name, or by the number of the
-    term in a query."""
+    term in a query. The name of a field that does not exist always precedes it."""
     match problem.loc:
         case ("query", "q", int(index)):
             return f"Term {index + 1} of the query: {problem.msg}"
     name = ".".join(str(part) for part in problem.loc[1:] if not isinstance(part, int))
-    return f"{name}: {problem.msg}" if name and name not in problem.msg else problem.msg
+    is_named = name in problem.msg and problem.type != "extra_forbidden"
+    return f"{name}: {problem.msg}" if name and not is_named else problem.msg

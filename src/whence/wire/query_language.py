@@ -63,7 +63,7 @@ OUTCOME_WORDS = {
 }
 """Words for an outcome, and which one they mean."""
 
-_ALL_NAMES = f"{', '.join(NAMES)} and payload. with a path"
+_ALL_NAMES = f"{', '.join(NAMES)} and payload.PATH, as in payload.tool"
 
 _BLANKS = re.compile(r"[ \t\r\n]+")
 _TO_BLANK = re.compile(r"[^ \t\r\n]*")
@@ -205,7 +205,7 @@ def _check_name(token: Token) -> None:
             raise Broken(PATH_RULE)
     elif token.name not in NAMES:
         found = near(token.name, NAMES)
-        hint = f"the nearest is {found}" if found is not None else f"they are {_ALL_NAMES}"
+        hint = f"the nearest is {found}" if found is not None else f"the names are {_ALL_NAMES}"
         raise Broken(f"There is no such name; {hint}.")
     if not token.value:
         raise Broken(f"{token.name} needs a value after its colon.")
