@@ -15,6 +15,12 @@ def keys_survive(patch: Patch) -> None:
 
 
 @breaks(*BOTH)
+def keys_of_the_last_moment_survive(patch: Patch) -> None:
+    change = ("coalesce(max(created_at), 0)", "0 * coalesce(max(created_at), 0)")
+    reword(patch, "newest_key", sqlite=change, postgres=change)
+
+
+@breaks(*BOTH)
 def later_keys_go_too(patch: Patch) -> None:
     change = ("created_at <=", "created_at IS NOT NULL OR created_at <=")
     reword(patch, "delete_keys", sqlite=change, postgres=change)

@@ -160,8 +160,21 @@ async def test_a_key_that_was_made_later_stays(real: Any) -> None:
     for tenant, at in ((TENANT, now), (TENANT, now + 60_000_000), ("keyed", now)):
         _, key = new_api_key(tenant, ("admin",), at)
         await real.credentials.put_key(key)
-    await deleted(real)
-    await deleted(real, "keyed")
-    await deleted(real, "never was")
+    await deleted(real, noted=True)
+    await deleted(real, "keyed", noted=True)
+    await deleted(real, "never was", noted=True)
     assert [key.created_at for key in await real.credentials.list_keys(TENANT)] == [now + 60_000_000]
     assert await real.tenants() == [TENANT]
+
+
+@catches(mutants.keys_of_the_last_moment_survive)
+async def test_a_key_that_was_made_meanwhile_goes_too(real: Any) -> None:
+    """A deletion waits for a checkpoint, and a key of the tenant can make others all that time."""
+    await stored(real, new(1))
+    _, key = new_api_key(TENANT, ("admin",), time.time_ns() // 1_000)
+    asked = TenantDeletion(size=1, deleted_at=key.created_at - 1)
+    await real.credentials.put_key(key)
+    await real.deletions.delete_tenant(TENANT, asked)
+    assert await real.credentials.list_keys(TENANT) == []
+    [former] = await real.deletions.former_logs(TENANT)
+    assert former.deleted_at == key.created_at
