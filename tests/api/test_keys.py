@@ -18,6 +18,7 @@ from whence.errors import Invalid
 from whence.events import Vocabulary
 from whence.permissions import ADMIN, READ, WRITE, key_hash
 from whence.storage import credentials as limits
+from whence.storage.deletions import TenantDeletion
 from whence.wire.times import parse_time
 
 KEYS = "/api/v1/keys"
@@ -91,6 +92,26 @@ def test_a_body_that_comes_after_its_key_ended_is_refused(served: Served) -> Non
         connection.sendall(body[5:])
         assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
     assert [each.id for each in served.wait(served.store.credentials.list_keys("slow"))] == [key.id]
+
+
+async def _trusting(*_arguments: Any) -> None:
+    """Mutant: whoever was authenticated a moment ago may do so."""
+
+
+@catches(replaced(routes, "_refuse_if_ended", _trusting, "a_moment_ago_will_do"))
+def test_a_tenant_keeps_no_key_beyond_its_deletion(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deletion comes between the check of the key and the new one."""
+    kept = type(served.store.credentials).put_key
+
+    async def deleted_first(self: Any, key: Any, **more: Any) -> None:
+        deletion = TenantDeletion(size=0, deleted_at=time.time_ns() // 1_000)
+        await served.store.deletions.delete_tenant("gone", deletion)
+        await kept(self, key, **more)
+
+    with served.client(ADMIN, tenant="gone") as admin:
+        monkeypatch.setattr(type(served.store.credentials), "put_key", deleted_first)
+        assert admin.post(KEYS, json={"scopes": [ADMIN]}).status_code == 401
+        assert not [key for key in served.wait(served.store.credentials.list_keys("gone")) if key.revoked_at is None]
 
 
 @pytest.mark.parametrize(
