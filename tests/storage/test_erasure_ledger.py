@@ -1,5 +1,6 @@
 """What was erased is erased again when a backup that still has it is restored."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,25 @@ async def test_a_ledger_survives_a_crash_and_no_other_damage(tmp_path: Path) -> 
         file.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         with pytest.raises(StoreRefused, match="is damaged"):
             ledger.read()
+
+
+def test_a_line_is_whole_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gets full takes a part of a line without an error. Nothing may be erased after that: the line would
+    be passed over."""
+    ledger, real, room = ErasureLedger(str(tmp_path / "log.db")), os.write, [40, 0]
+
+    def write(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        return real(fd, data[: room.pop(0)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write)
+        with pytest.raises(OSError, match="No space"):
+            ledger.add("acme", [(position, bytes(32)) for position in range(1, 20)])
+    assert ledger.read() == []
+    ledger.add("acme", [(3, bytes(32))])
+    assert ledger.read() == [Erased("acme", ((3, bytes(4)),))]
 
 
 async def let_go(store: Any, tenant: str = TENANT) -> None:
