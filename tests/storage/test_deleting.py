@@ -3,6 +3,7 @@ rows, it ends as it would have."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from tests.contract.made import TENANT, new, numbers, stored
 from tests.databases import fresh_database
 from tests.unit.mutants import catches, replaced
 from whence import deleting
-from whence.deleting import FormerLogs, delete_tenant
+from whence.deleting import FormerLogs, delete_stragglers, delete_tenant
+from whence.permissions import new_api_key
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.storage import create_store, verify_store
@@ -108,6 +110,38 @@ async def test_a_log_that_grows_meanwhile_has_another_last_checkpoint(store: Any
         patch.setattr(deletions, "delete_tenant", never)
         with pytest.raises(LogGrew):
             await delete_tenant(store, OTHER, None, patience_s=0)
+
+
+async def test_what_a_server_had_accepted_goes_too(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until nothing comes any more. The next tenant of the name, which has a key, is left alone."""
+    more = [7, 8]
+
+    async def wait(_seconds: float) -> None:
+        if more:
+            await stored(store, new(more.pop()))
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await delete_tenant(store, TENANT, None)
+    assert await delete_stragglers(store, TENANT) == 2
+    assert TENANT not in await store.tenants()
+    assert [former.size for former in await store.deletions.former_logs(TENANT)] == [5, 1, 1]
+    more += [9]
+    _, key = new_api_key(TENANT, ("admin",), time.time_ns() // 1_000)
+    await store.credentials.put_key(key)
+    assert await delete_stragglers(store, TENANT) == 0
+    assert await numbers(store) == [9]
+
+
+async def test_events_by_other_tokens_do_not_hold_up_a_deletion(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may come for ever."""
+    coming = iter(range(20, 90))
+
+    async def wait(_seconds: float) -> None:
+        await stored(store, new(next(coming)))
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await delete_tenant(store, TENANT, None)
+    assert await delete_stragglers(store, TENANT) == 3
 
 
 async def stopped(_store: Any) -> None:
