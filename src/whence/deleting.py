@@ -78,9 +78,12 @@ async def delete_tenant(
     is called again if the log has grown since, and not for a log without events. With None the tenant is deleted
     without a checkpoint. Raises DeletionRefused, what `keep` raises, and as the store.
     """
-    until = time.monotonic() + patience_s
+    until, size = time.monotonic() + patience_s, 0
     while True:
         head = await store.head(tenant)
+        if head.size < size:
+            raise DeletionRefused("Somebody else has deleted this tenant meanwhile. Nothing more was deleted.")
+        size = head.size
         keys = len(await store.credentials.list_keys(tenant))
         deletion = TenantDeletion(size=head.size, deleted_at=time.time_ns() // 1_000, despite_holds=despite_holds)
         try:

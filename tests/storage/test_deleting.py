@@ -112,6 +112,23 @@ async def test_a_log_that_grows_meanwhile_has_another_last_checkpoint(store: Any
             await delete_tenant(store, OTHER, None, patience_s=0)
 
 
+async def test_of_two_deletions_at_once_one_is_refused(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever agreed to delete five events has not agreed to delete what the next tenant of the name has."""
+    deletions = type(store.deletions)
+    real = deletions.delete_tenant
+
+    async def after_another(self: Any, tenant: str, deletion: Any) -> None:
+        await real(self, tenant, deletion)
+        await stored(store, new(9))
+        await real(self, tenant, deletion)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deletions, "delete_tenant", after_another)
+        with pytest.raises(DeletionRefused, match="Somebody else"):
+            await delete_tenant(store, TENANT, None)
+    assert await numbers(store) == [9]
+
+
 async def test_what_a_server_had_accepted_goes_too(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until nothing comes any more. The next tenant of the name, which has a key, is left alone."""
     more = [7, 8]
