@@ -60,8 +60,10 @@ class PostgresDeletions:
                 raise refusal
             deleted_at = deletion.deleted_at
             if not deletion.noted:
-                # One that was made since the caller looked at the clock goes too.
-                deleted_at = max(deleted_at, await connection.fetchval(_SQL["newest_key"], tenant))
+                # A key that was made since the caller looked at the clock goes too. No event is later, which
+                # `erase_again` relies on.
+                newest_key = await connection.fetchval(_SQL["newest_key"], tenant)
+                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
                 leaf = await connection.fetchval(_SQL["first_leaf"], owner.number)
                 events = () if leaf is None else ((1, leaf),)
                 await note(connection, Erased(tenant, events, deleted_at=deleted_at))

@@ -61,8 +61,10 @@ class SQLiteDeletions:
                 return refusal  # raising it would undo the writer's whole group
             number, deleted_at = head.tenant_no if head else 0, deletion.deleted_at
             if not deletion.noted:
-                # One that was made since the caller looked at the clock goes too.
-                deleted_at = max(deleted_at, connection.execute(_SQL["newest_key"], (tenant,)).get)
+                # A key that was made since the caller looked at the clock goes too. No event is later, which
+                # `erase_again` relies on.
+                newest_key: int = connection.execute(_SQL["newest_key"], (tenant,)).get
+                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
                 self._note(connection, tenant, number, deleted_at)
             connection.execute(_SQL["delete_sessions_of_tenant"], (tenant,))
             connection.execute(_SQL["delete_keys"], (tenant, deleted_at))
