@@ -20,6 +20,8 @@ from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.storage import create_store, verify_store
 from whence.storage.deletions import DeletionRefused, LogGrew
+from whence.storage.followers import Definition
+from whence.storage.removals import HOLD, POLICY, REMOVAL
 from whence.storage.seals import SealedCheckpoint
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +149,25 @@ async def test_what_a_server_had_accepted_goes_too(store: Any, monkeypatch: pyte
     await store.credentials.put_key(key)
     assert await delete_stragglers(store, TENANT) == 0
     assert await numbers(store) == [9]
+
+
+@pytest.mark.parametrize("events", [0, 1])
+async def test_what_was_set_meanwhile_goes_too(store: Any, monkeypatch: pytest.MonkeyPatch, events: int) -> None:
+    """Otherwise the next tenant of the name would have the policy of retention of the former one, and lose events. What
+    the server finishes by itself, such as an erasure, does not hold it up."""
+    kinds = [HOLD, POLICY] if events else [HOLD, POLICY, REMOVAL]
+
+    async def wait(_seconds: float) -> None:
+        if kinds:
+            await stored(store, *(new(number) for number in range(events)))
+        while kinds:
+            await store.followers.put_definition(Definition(TENANT, kinds.pop(), "one", 1, b"{}"))
+
+    await delete_tenant(store, TENANT, None)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await delete_stragglers(store, TENANT)
+    for kind in (HOLD, POLICY, REMOVAL):
+        assert await store.followers.list_definitions(kind, TENANT) == []
 
 
 async def test_events_by_other_tokens_do_not_hold_up_a_deletion(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
