@@ -5,6 +5,7 @@ that it is there. Several processes may do so at the same time.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -18,12 +19,17 @@ from whence.removal import Pace
 from whence.storage.base import Head, Store
 from whence.storage.deletions import DeletionRefused, LogGrew, TenantDeletion
 
-__all__ = ["Deleted", "FormerLogs", "delete_tenant", "remove_former_logs"]
+__all__ = ["Deleted", "FormerLogs", "delete_stragglers", "delete_tenant", "remove_former_logs"]
 
 _EVERY_S = 2.0
 _POLL_S = 0.2
 _PATIENCE_S = 15.0
 """For so long a deletion waits for a checkpoint that covers the whole log."""
+
+_IN_FLIGHT_S = 1.0
+"""What a server has accepted before a deletion is stored within this time, unless the server is overloaded."""
+
+_SWEEPS = 3
 
 _NOT_COVERED = (
     "No signed checkpoint covers the whole log of this tenant. Have a server run that seals, and end what writes to "
@@ -72,9 +78,12 @@ async def delete_tenant(
     is called again if the log has grown since, and not for a log without events. With None the tenant is deleted
     without a checkpoint. Raises DeletionRefused, what `keep` raises, and as the store.
     """
-    until = time.monotonic() + patience_s
+    until, size = time.monotonic() + patience_s, 0
     while True:
         head = await store.head(tenant)
+        if head.size < size:
+            raise DeletionRefused("Somebody else has deleted this tenant meanwhile. Nothing more was deleted.")
+        size = head.size
         keys = len(await store.credentials.list_keys(tenant))
         deletion = TenantDeletion(size=head.size, deleted_at=time.time_ns() // 1_000, despite_holds=despite_holds)
         try:
@@ -85,6 +94,27 @@ async def delete_tenant(
         except LogGrew:
             if time.monotonic() > until:
                 raise
+
+
+async def delete_stragglers(store: Store, tenant: str) -> int:
+    """Delete what was stored under the name of a tenant by requests that a server had accepted before the deletion: the
+    next tenant of the name could read it, or would have its policy of retention. Returns how many events that were.
+    Leaves a tenant alone that has a key by now, and gives up on one that gets more events again and again, by tokens
+    that are not the store's."""
+    events, more = 0, True
+    for _ in range(_SWEEPS):
+        if not more:
+            break
+        await asyncio.sleep(_IN_FLIGHT_S)
+        if await store.credentials.list_keys(tenant):
+            break
+        more, size = tenant in await store.tenants(), (await store.head(tenant)).size
+        # Without events there may be definitions, of which a store does not tell. They are none for the ledger.
+        deletion = TenantDeletion(size=size, deleted_at=time.time_ns() // 1_000, despite_holds=True, noted=not size)
+        with contextlib.suppress(DeletionRefused):
+            await store.deletions.delete_tenant(tenant, deletion)
+            events += size
+    return events
 
 
 async def _final_checkpoint(store: Store, tenant: str, head: Head, until: float) -> bytes:

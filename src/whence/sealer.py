@@ -341,6 +341,7 @@ class Sealing:
 
     async def _grow(self, tenant: str, size: int) -> bool:
         """Store the tiles above the leaves of a log of this size. Returns whether all of them are there now."""
+        first_leaf = await self._seals.read_leaves(tenant, LeafRange(0, 1))
         count, end = await self._seals.count_tiled(tenant), size // TILE_WIDTH
         for _ in range(_VISIT_SLICES):
             if count >= end:
@@ -357,7 +358,8 @@ class Sealing:
                 raise Unsound("Hashes of the log are missing. Run 'whence verify'.")
             grown = grown_tiles(count, held, added)
             rows = [TileRow(tile.level, tile.number, hashes) for tile, hashes in grown.items()]
-            await self._seals.put_tiles(tenant, rows)
+            if not await self._seals.put_tiles(tenant, rows, first_leaf):
+                return False  # the log was deleted meanwhile
             count = upto
             if not await self._has_lease():
                 return False

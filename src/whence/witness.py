@@ -132,9 +132,10 @@ class WitnessService:
             if refusal is not None:
                 return refusal
             cosignature = self._cosigner.cosign(asked.checkpoint, self._clock())
-            known = {(key.name, key.id) for key in self._logs}
-            own = [each for each in parse_note(asked.note).signatures if (each.name, each.key_id) in known]
-            note = Note(asked.checkpoint.text, (*own, cosignature))
+            keys = {(key.name, key.id) for key in self._logs if key.name == origin}
+            # Anybody can repeat a line. A note that had them all could be too long to be read again.
+            own = {(each.name, each.key_id): each for each in parse_note(asked.note).signatures}
+            note = Note(asked.checkpoint.text, (*(each for key, each in own.items() if key in keys), cosignature))
             self._record.put(Witnessed(asked.checkpoint, str(note)))
             return signature_line(cosignature)
 

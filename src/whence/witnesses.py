@@ -72,7 +72,12 @@ _log = structlog.get_logger("whence.witnesses")
 async def cosigned_checkpoint(store: Store, tenant: str) -> SealedCheckpoint | None:
     """The newest checkpoint of a log that a quorum has cosigned, with their cosignatures; None before the first."""
     place = await store.followers.get_place(tenant, _PLACE)
-    return None if place is None else msgspec.json.decode(place.state, type=SealedCheckpoint)
+    if place is None:
+        return None
+    found = msgspec.json.decode(place.state, type=SealedCheckpoint)
+    # A witness may have answered after the tenant was deleted, and another one of the name was made.
+    origins = {origin.epoch: origin.name for origin in await store.seals.list_origins(tenant)}
+    return found if _checkpoint_in(found).origin == origins.get(found.epoch) else None
 
 
 def read_policy(path: Path) -> Policy:
@@ -167,7 +172,9 @@ class Witnesses:
         seals = self._store.seals
         found = await seals.list_checkpoints(tenant, None, 1)
         kept = await cosigned_checkpoint(self._store, tenant)
-        if not found or (kept is not None and (kept.epoch, kept.size) >= (found[0].epoch, found[0].size)):
+        if not found:
+            return True
+        if kept is not None and (kept.epoch, kept.size) >= (found[0].epoch, found[0].size) and self._is_met_by(kept):
             return True
         [latest] = found
 
@@ -190,6 +197,12 @@ class Witnesses:
                 each.cancel()
         return self._policy.is_met(cosigned)
 
+    def _is_met_by(self, kept: SealedCheckpoint) -> bool:
+        """Whether a kept checkpoint has the quorum of this policy: it may be of an earlier one."""
+        signatures = parse_note(kept.note.encode()).signatures
+        named = {(each.name, each.key_id) for each in signatures}
+        return self._policy.is_met([key for key in self._policy.keys if (key.name, key.id) in named])
+
     async def _keep(
         self, tenant: str, sealed: SealedCheckpoint, note: Note, cosigned: Mapping[VerifierKey, NoteSignature]
     ) -> None:
@@ -206,7 +219,7 @@ class Witnesses:
         which on it is missing, whichever process says so."""
         [latest] = await self._store.seals.list_checkpoints(tenant, None, 1)
         kept = await cosigned_checkpoint(self._store, tenant)
-        origin = parse_checkpoint(parse_note(latest.note.encode()).text).origin
+        origin = _checkpoint_in(latest).origin
         size = kept.size if kept is not None and kept.epoch == latest.epoch else 0
         event_id = derived_uuid(tenant, QUORUM_MISSED, origin, str(size))
         if await self._store.get_event(Viewer(tenant), event_id) is None:
@@ -217,6 +230,10 @@ class Witnesses:
             if error is not None:
                 raise error
         _log.error("quorum_missed", tenant=tenant, size=latest.size, cosigned_size=size)
+
+
+def _checkpoint_in(sealed: SealedCheckpoint) -> Checkpoint:
+    return parse_checkpoint(parse_note(sealed.note.encode()).text)
 
 
 class _Waiting:

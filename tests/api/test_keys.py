@@ -1,5 +1,6 @@
 """API keys and sessions over HTTP, on a real server."""
 
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,12 +10,15 @@ import msgspec
 import pytest
 
 from tests.api.conftest import Served, code_of, problems
+from tests.unit.mutants import catches, replaced
 from whence.api import credentials as routes
+from whence.api import request_body
 from whence.api.credentials import parse_new_key
 from whence.errors import Invalid
 from whence.events import Vocabulary
 from whence.permissions import ADMIN, READ, WRITE, key_hash
 from whence.storage import credentials as limits
+from whence.storage.deletions import TenantDeletion
 from whence.wire.times import parse_time
 
 KEYS = "/api/v1/keys"
@@ -71,6 +75,43 @@ def test_a_revoked_key_and_its_session_are_dead_at_once_here(served: Served) -> 
         assert admin.delete(f"{KEYS}/{made['id']}").status_code == 204
         again = [key["revokedAt"] for key in admin.get(KEYS).json()["keys"] if key["id"] == made["id"]]
         assert again == revoked_at != [None]
+
+
+@catches(replaced(request_body, "_TRUSTED_S", 60.0, "whoever_began_may_end"))
+def test_a_body_that_comes_after_its_key_ended_is_refused(served: Served) -> None:
+    """Otherwise a key that was revoked, or whose tenant was deleted, could still make another one: its request is
+    begun before, and the body follows later."""
+    secret = served.key(ADMIN, READ, tenant="slow")
+    [key] = served.wait(served.store.credentials.list_keys("slow"))
+    body = b'{"scopes":["admin"]}'
+    head = f"POST {KEYS} HTTP/1.1\r\nHost: a\r\nX-API-Key: {secret}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(served.address, timeout=10) as connection:
+        connection.sendall(head.encode() + body[:5])
+        time.sleep(0.6)
+        assert served.wait(served.store.credentials.revoke_key("slow", key.id, 1))
+        connection.sendall(body[5:])
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 401 ")
+    assert [each.id for each in served.wait(served.store.credentials.list_keys("slow"))] == [key.id]
+
+
+async def _trusting(*_arguments: Any) -> None:
+    """Mutant: whoever was authenticated a moment ago may do so."""
+
+
+@catches(replaced(routes, "_refuse_if_ended", _trusting, "a_moment_ago_will_do"))
+def test_a_tenant_keeps_no_key_beyond_its_deletion(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deletion comes between the check of the key and the new one."""
+    kept = type(served.store.credentials).put_key
+
+    async def deleted_first(self: Any, key: Any, **more: Any) -> None:
+        deletion = TenantDeletion(size=0, deleted_at=time.time_ns() // 1_000)
+        await served.store.deletions.delete_tenant("gone", deletion)
+        await kept(self, key, **more)
+
+    with served.client(ADMIN, tenant="gone") as admin:
+        monkeypatch.setattr(type(served.store.credentials), "put_key", deleted_first)
+        assert admin.post(KEYS, json={"scopes": [ADMIN]}).status_code == 401
+        assert not [key for key in served.wait(served.store.credentials.list_keys("gone")) if key.revoked_at is None]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,10 @@
 from tests.contract.faults import around, breaks, everywhere, returning, reword
 from tests.contract.mutants import Patch
 from whence.storage.postgres import deletions as postgres_deletions
+from whence.storage.postgres.seals import PostgresSeals
 from whence.storage.sqlite import deletions as sqlite_deletions
+from whence.storage.sqlite.seals import SQLiteSeals
+from whence.storage.sqlite.shared import SharedSeals
 
 BOTH = ("sqlite", "postgres")
 
@@ -12,6 +15,12 @@ BOTH = ("sqlite", "postgres")
 def keys_survive(patch: Patch) -> None:
     reword(patch, "delete_keys", sqlite=("created_at <=", "created_at < 0 *"))
     reword(patch, "delete_keys", postgres=("<= $2", "<= 0 * $2::bigint"))
+
+
+@breaks(*BOTH)
+def keys_of_the_last_moment_survive(patch: Patch) -> None:
+    change = ("coalesce(max(created_at), 0)", "0 * coalesce(max(created_at), 0)")
+    reword(patch, "newest_key", sqlite=change, postgres=change)
 
 
 @breaks(*BOTH)
@@ -72,6 +81,12 @@ def numbers_are_given_again(patch: Patch) -> None:
 def former_epochs_are_forgotten(patch: Patch) -> None:
     change = ("coalesce(max(epoch), 0)", "0 * coalesce(max(epoch), 0)")
     reword(patch, "last_epoch", sqlite=change, postgres=change)
+
+
+@breaks(*BOTH)
+def hashes_of_a_former_log(patch: Patch) -> None:
+    for seals in (SQLiteSeals, SharedSeals, PostgresSeals):
+        around(patch, seals, "put_tiles", lambda real: lambda self, tenant, rows, _first: real(self, tenant, rows))
 
 
 @breaks(*BOTH)

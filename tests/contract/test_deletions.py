@@ -134,6 +134,47 @@ async def test_an_origin_is_never_used_again(real: Any, monkeypatch: pytest.Monk
     assert [log.epoch for log in await real.deletions.former_logs(TENANT)] == [1, 2, 3]
 
 
+@catches(mutants.hashes_of_a_former_log)
+async def test_hashes_of_a_former_log_are_not_stored(real: Any) -> None:
+    """A tenant that is deleted while its log is sealed leaves no tile, and none in the log of the next of its name,
+    which could never be signed."""
+    sealing, seals = Sealing(real, SECRET, "log.example"), type(real.seals)
+    for method, before, follows in (
+        ("put_tiles", 0, 0),
+        ("put_tiles", 0, 600),
+        ("put_checkpoint", 300, 0),
+        ("put_checkpoint", 300, 600),
+    ):
+        await stored(real, *map(new, range(before)))
+        assert await sealing.seal(TENANT)
+        await stored(real, *map(new, range(before, before + 300)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(seals, method, _after_a_deletion(real, getattr(seals, method), follows))
+            await sealing.seal(TENANT)
+        await remove_former_logs(real)
+        assert await select(real, TENANT, "SELECT tenant_no FROM tile") == []
+        assert await sealing.seal(TENANT)
+        assert [each.size for each in await real.seals.list_checkpoints(TENANT, None, 9)] == [follows][: follows > 0]
+        await deleted(real)
+        await remove_former_logs(real)
+
+
+def _after_a_deletion(real: Any, put: Any, follows: int) -> Any:
+    """A method of the seals whose first call comes after the tenant was deleted, and after another one of the name
+    stored so many events."""
+    meanwhile = [True]
+
+    async def deleted_first(self: Any, *arguments: Any) -> bool:
+        if meanwhile:
+            meanwhile.clear()
+            await deleted(real)
+            await stored(real, *(new(number, actor_id="grace") for number in range(follows)))
+        done: bool = await put(self, *arguments)
+        return done
+
+    return deleted_first
+
+
 @catches(mutants.nothing_is_refused)
 async def test_what_must_not_be_deleted_yet_stays(real: Any) -> None:
     """A log that has grown, one of which a hold keeps something, and one with a removal that is not done."""
@@ -160,8 +201,21 @@ async def test_a_key_that_was_made_later_stays(real: Any) -> None:
     for tenant, at in ((TENANT, now), (TENANT, now + 60_000_000), ("keyed", now)):
         _, key = new_api_key(tenant, ("admin",), at)
         await real.credentials.put_key(key)
-    await deleted(real)
-    await deleted(real, "keyed")
-    await deleted(real, "never was")
+    await deleted(real, noted=True)
+    await deleted(real, "keyed", noted=True)
+    await deleted(real, "never was", noted=True)
     assert [key.created_at for key in await real.credentials.list_keys(TENANT)] == [now + 60_000_000]
     assert await real.tenants() == [TENANT]
+
+
+@catches(mutants.keys_of_the_last_moment_survive)
+async def test_a_key_that_was_made_meanwhile_goes_too(real: Any) -> None:
+    """A deletion waits for a checkpoint, and a key of the tenant can make others all that time."""
+    await stored(real, new(1))
+    _, key = new_api_key(TENANT, ("admin",), time.time_ns() // 1_000)
+    asked = TenantDeletion(size=1, deleted_at=key.created_at - 1)
+    await real.credentials.put_key(key)
+    await real.deletions.delete_tenant(TENANT, asked)
+    assert await real.credentials.list_keys(TENANT) == []
+    [former] = await real.deletions.former_logs(TENANT)
+    assert former.deleted_at == key.created_at

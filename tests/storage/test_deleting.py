@@ -3,6 +3,7 @@ rows, it ends as it would have."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from tests.contract.made import TENANT, new, numbers, stored
 from tests.databases import fresh_database
 from tests.unit.mutants import catches, replaced
 from whence import deleting
-from whence.deleting import FormerLogs, delete_tenant
+from whence.deleting import FormerLogs, delete_stragglers, delete_tenant
+from whence.permissions import new_api_key
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.storage import create_store, verify_store
 from whence.storage.deletions import DeletionRefused, LogGrew
+from whence.storage.followers import Definition
+from whence.storage.removals import HOLD, POLICY, REMOVAL
 from whence.storage.seals import SealedCheckpoint
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +112,74 @@ async def test_a_log_that_grows_meanwhile_has_another_last_checkpoint(store: Any
         patch.setattr(deletions, "delete_tenant", never)
         with pytest.raises(LogGrew):
             await delete_tenant(store, OTHER, None, patience_s=0)
+
+
+async def test_of_two_deletions_at_once_one_is_refused(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever agreed to delete five events has not agreed to delete what the next tenant of the name has."""
+    deletions = type(store.deletions)
+    real = deletions.delete_tenant
+
+    async def after_another(self: Any, tenant: str, deletion: Any) -> None:
+        await real(self, tenant, deletion)
+        await stored(store, new(9))
+        await real(self, tenant, deletion)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deletions, "delete_tenant", after_another)
+        with pytest.raises(DeletionRefused, match="Somebody else"):
+            await delete_tenant(store, TENANT, None)
+    assert await numbers(store) == [9]
+
+
+async def test_what_a_server_had_accepted_goes_too(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until nothing comes any more. The next tenant of the name, which has a key, is left alone."""
+    more = [7, 8]
+
+    async def wait(_seconds: float) -> None:
+        if more:
+            await stored(store, new(more.pop()))
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await delete_tenant(store, TENANT, None)
+    assert await delete_stragglers(store, TENANT) == 2
+    assert TENANT not in await store.tenants()
+    assert [former.size for former in await store.deletions.former_logs(TENANT)] == [5, 1, 1]
+    more += [9]
+    _, key = new_api_key(TENANT, ("admin",), time.time_ns() // 1_000)
+    await store.credentials.put_key(key)
+    assert await delete_stragglers(store, TENANT) == 0
+    assert await numbers(store) == [9]
+
+
+@pytest.mark.parametrize("events", [0, 1])
+async def test_what_was_set_meanwhile_goes_too(store: Any, monkeypatch: pytest.MonkeyPatch, events: int) -> None:
+    """Otherwise the next tenant of the name would have the policy of retention of the former one, and lose events. What
+    the server finishes by itself, such as an erasure, does not hold it up."""
+    kinds = [HOLD, POLICY] if events else [HOLD, POLICY, REMOVAL]
+
+    async def wait(_seconds: float) -> None:
+        if kinds:
+            await stored(store, *(new(number) for number in range(events)))
+        while kinds:
+            await store.followers.put_definition(Definition(TENANT, kinds.pop(), "one", 1, b"{}"))
+
+    await delete_tenant(store, TENANT, None)
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await delete_stragglers(store, TENANT)
+    for kind in (HOLD, POLICY, REMOVAL):
+        assert await store.followers.list_definitions(kind, TENANT) == []
+
+
+async def test_events_by_other_tokens_do_not_hold_up_a_deletion(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may come for ever."""
+    coming = iter(range(20, 90))
+
+    async def wait(_seconds: float) -> None:
+        await stored(store, new(next(coming)))
+
+    monkeypatch.setattr(asyncio, "sleep", wait)
+    await delete_tenant(store, TENANT, None)
+    assert await delete_stragglers(store, TENANT) == 3
 
 
 async def stopped(_store: Any) -> None:

@@ -15,7 +15,7 @@ from tests.unit.mutants import catches, replaced
 from whence import witness, witness_protocol
 from whence.checkpoints import Checkpoint, Cosigner, cosignature_of, parse_checkpoint, verify_checkpoint
 from whence.errors import Unsound, WhenceError
-from whence.notes import BadNote, KeyType, parse_note, parse_verifier_key
+from whence.notes import BadNote, KeyType, Note, NoteSignature, NoteSigner, parse_note, parse_verifier_key
 from whence.witness import WitnessRecord, WitnessService, create_record, read_record
 from whence.witness_protocol import AddCheckpoint, Refusal, encode_request, judge, parse_request
 
@@ -153,6 +153,27 @@ def test_the_last_note_is_shown(path: Path) -> None:
     assert verify_checkpoint(note.encode(), [LOG], [COSIGNER.key]).witnesses == (COSIGNER.key,)
     assert len(parse_note(note.encode()).signatures) == 2
     assert service.checkpoint("0" * 64) is None
+
+
+def test_a_line_is_kept_once(path: Path) -> None:
+    """However often it is sent: a note has at most 100 signatures, and the witness has to read its own notes. A line
+    that bears the name of another log was not checked, and is not kept."""
+    other = NoteSigner("log.example/other/1", bytes(32))
+    request = asked(0, 3)
+    [line] = parse_note(request.note).signatures
+    others = NoteSignature(other.key.name, other.key.id, bytes(64))
+    for signatures in ((line,) * 100, (others, *(line,) * 98, others)):
+        record = WitnessRecord(path, COSIGNER.key)
+        service = WitnessService(record, COSIGNER, [LOG, other.key], lambda: 1)
+        note = str(Note(request.checkpoint.text, signatures)).encode()
+        assert isinstance(service.add_checkpoint(request._replace(note=note)), str)
+        assert sizes_in(path) == [3]
+        kept = service.checkpoint(witness_protocol.origin_hash(ORIGIN))
+        assert kept is not None
+        assert len(parse_note(kept.encode()).signatures) == 2
+        record.close()
+        path.unlink()
+        create_record(path, COSIGNER.key)
 
 
 @pytest.mark.parametrize(

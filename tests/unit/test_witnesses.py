@@ -18,6 +18,7 @@ from whence.checkpoints import Cosigner, verify_checkpoint
 from whence.errors import Unavailable, WhenceError
 from whence.notes import KeyType, NoteSignature, parse_note, signature_line
 from whence.outbound import Sender
+from whence.storage.deletions import TenantDeletion
 from whence.witness import WitnessRecord, WitnessService, create_record
 from whence.witness_policy import BadPolicy, Policy, check_askable, parse_policy
 from whence.witness_protocol import Refusal, parse_request
@@ -285,6 +286,41 @@ async def test_an_earlier_quorum_stays(store: Any, tmp_path: Path) -> None:
             assert await asked.ask(TENANT)
             await asked._keep(TENANT, earlier, parse_note(earlier.note.encode()), {})
             assert await cosigners(store, policy) == (5, names(0, 1))
+
+
+def _whatever_is_kept(*_arguments: Any) -> bool:
+    """Mutant: a checkpoint that was kept is good for every policy."""
+    return True
+
+
+@catches(replaced(Witnesses, "_is_met_by", _whatever_is_kept, "an_earlier_policy_will_do"))
+async def test_another_policy_is_met_without_new_events(store: Any, tmp_path: Path) -> None:
+    """A log that does not grow is cosigned by the witnesses that were added, too."""
+    await append(store, 0, 3)
+    async with listening(await real(tmp_path, store, 0), await real(tmp_path, store, 1)) as made:
+        async with asking(store, policy_of(made[:1], "all")) as asked:
+            assert await asked.ask(TENANT)
+        policy = policy_of(made, "all")
+        async with asking(store, policy) as asked:
+            assert await asked.ask(TENANT)
+        assert await cosigners(store, policy) == (3, names(0, 1))
+
+
+async def test_a_checkpoint_of_a_former_log_is_not_kept(store: Any, tmp_path: Path) -> None:
+    """The tenant was deleted while the witnesses were asked, and another one has the name."""
+    await append(store, 0, 3)
+    async with listening(await real(tmp_path, store, 0)) as made:
+        policy = policy_of(made, "all")
+        async with asking(store, policy) as asked:
+            former = await latest(store)
+            await store.deletions.delete_tenant(TENANT, TenantDeletion(size=3, deleted_at=1))
+            await append(store, 0, 2)
+            await asked._keep(TENANT, former, parse_note(former.note.encode()), {})
+            assert await cosigned_checkpoint(store, TENANT) is None
+            await asked._sealing.seal_all()
+            assert await cosigned_checkpoint(store, TENANT) is None
+            assert await asked.ask(TENANT)
+            assert (await cosigners(store, policy))[0] == 2
 
 
 async def test_a_missing_quorum_is_an_alert(store: Any, monkeypatch: pytest.MonkeyPatch, logged: Recorder) -> None:

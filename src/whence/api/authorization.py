@@ -3,9 +3,10 @@
 from whence.api.context import context_of, now_us
 from whence.api.operation import announce_deprecations
 from whence.api.request import Request
+from whence.errors import Forbidden
 from whence.permissions import READ
 
-__all__ = ["authorize"]
+__all__ = ["authorize", "authorize_again"]
 
 
 async def authorize(request: Request) -> None:
@@ -27,3 +28,14 @@ async def authorize(request: Request) -> None:
         if opt["scope"] == READ:
             path = request.scope["state"]["public_path"]
             await context_of(request).recorder.read(principal, path, request.scope["query_string"], now_us())
+
+
+async def authorize_again(request: Request) -> None:
+    """Authenticate the request once more, since it was long ago when the handler goes on. Raises Unauthenticated when
+    the credential ended meanwhile, and Forbidden when it is for something else now. A route that is open goes on."""
+    principal = request.scope["state"].get("principal")
+    if principal is None:
+        return
+    again = await context_of(request).authenticator.authenticate(request)
+    if (again.tenant, again.scopes) != (principal.tenant, principal.scopes):
+        raise Forbidden("What this credential may do has changed.")

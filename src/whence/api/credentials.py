@@ -19,15 +19,17 @@ from whence.api.reads import next_page_link
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
-from whence.errors import Forbidden, Invalid, NotFound, Problem, UnsupportedMedia
+from whence.errors import Forbidden, Invalid, NotFound, Problem, Unauthenticated, UnsupportedMedia
 from whence.events import Vocabulary
 from whence.permissions import (
     ADMIN,
+    ApiKey,
     Principal,
     new_api_key,
     parse_key_name,
     parse_scopes,
 )
+from whence.storage.base import Store
 from whence.storage.credentials import KeyPlace
 from whence.wire.keys import CreatedKeyBody, KeysBody, created_key_body, key_body
 from whence.wire.problems import json_object
@@ -94,6 +96,7 @@ async def create_key(request: Request) -> Response[bytes]:
         asked = parse_new_key(body, context.vocabulary, now)
     secret, key = new_api_key(principal.tenant, asked.scopes, now, _expiry_within(principal, asked), asked.name)
     await context.store.credentials.put_key(key, limited=True)
+    await _refuse_if_ended(context.store, principal, key)
     await context.recorder.key_created(principal, key, now)
     # no-transform: compressed, the size of the answer would tell about the secret.
     headers = {"Cache-Control": "no-store, no-transform"}
@@ -155,6 +158,17 @@ def parse_scopes_of(asked: Mapping[str, Any], vocabulary: Vocabulary, problems: 
         except ValueError as error:
             problems.append(Problem(("body", "scopes"), str(error), "value_error"))
     return ()
+
+
+async def _refuse_if_ended(store: Store, principal: Principal, made: ApiKey) -> None:
+    """Raise Unauthenticated, and revoke the key that was made, if the key that made it has ended by now: it was known
+    to be alive a moment before. Otherwise a tenant could keep a key beyond its deletion."""
+    if principal.key_id is None:
+        return
+    maker = await store.credentials.get_key(principal.key_id)
+    if maker is None or not maker.alive(now_us()):
+        await store.credentials.revoke_key(made.tenant, made.id, now_us())
+        raise Unauthenticated
 
 
 def _expiry(asked: Mapping[str, Any], now: int, problems: list[Problem]) -> int | None:

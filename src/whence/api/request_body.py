@@ -15,6 +15,7 @@ from typing import cast
 from litestar.exceptions import HTTPException
 
 from whence.api.admission import INFLATING_THREADS, Admission
+from whence.api.authorization import authorize_again
 from whence.api.decompress import DECOMPRESSORS, Damaged
 from whence.api.headers import header
 from whence.api.request import Request
@@ -26,6 +27,9 @@ _ON_LOOP_MAX = 16 * 1024  # of a compressed body, in bytes
 _FIRST_SLICE = (64 * 1024, 64)  # bytes and parts that are inflated on the event loop: half a millisecond
 _SLICE = (256 * 1024, 1024)  # the same, of a turn in a thread: a few milliseconds
 _BODY_S = 60.0
+_TRUSTED_S = 0.5
+"""A body that took longer is one of a credential that may have ended meanwhile."""
+
 _WINDOW_S = 15.0
 _WINDOW_BYTES_MIN = 61_440  # 4 KiB a second
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0[", b"\0\0")
@@ -37,7 +41,8 @@ _inflaters = ThreadPoolExecutor(INFLATING_THREADS, thread_name_prefix="whence-in
 
 
 class read_body(AbstractAsyncContextManager[bytes]):  # noqa: N801  (used like a function; a generator takes longer)
-    """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends.
+    """The inflated body, of at most `limit` bytes; its bytes stay counted until the block ends. A credential that ended
+    while the body arrived is refused.
 
     Raises TooLarge, Busy, Throttled, UnsupportedMedia for an encoding other than gzip and zstd and for UTF-16, and
     Invalid for a body that does not inflate, or is empty and may not be.
@@ -52,8 +57,11 @@ class read_body(AbstractAsyncContextManager[bytes]):  # noqa: N801  (used like a
 
     async def __aenter__(self) -> bytes:
         """Read the body. The caller has the only reference to it, and may drop it."""
+        began = time.monotonic()
         try:
             body = await self._reader.read(self._request)
+            if time.monotonic() - began > _TRUSTED_S:
+                await authorize_again(self._request)
             if not body and not self._may_be_empty:
                 raise Invalid.at(("body",), "The body is empty; send the event as JSON.", "missing")
         except BaseException:

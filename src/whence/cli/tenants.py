@@ -19,7 +19,7 @@ from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.tenant_folder import write_tenant_folder
 from whence.cli.terminal import on_terminal, out, out_json, printable, say, table_or_lines
 from whence.counting import counted
-from whence.deleting import Deleted, delete_tenant, remove_former_logs
+from whence.deleting import Deleted, delete_stragglers, delete_tenant, remove_former_logs
 from whence.errors import Invalid, NotFound
 from whence.permissions import ADMIN, READ
 from whence.storage import Store
@@ -113,8 +113,9 @@ def delete(
             return None
         keep = None if checkpoint is None else lambda note: _keep(checkpoint, note)
         deleted = await delete_tenant(opened, tenant, keep, despite_holds=despite_holds)
+        more = await delete_stragglers(opened, tenant)
         await remove_former_logs(opened)
-        return deleted
+        return msgspec.structs.replace(deleted, events=deleted.events + more)
 
     deleted = in_store(settings, act)
     if deleted is None:

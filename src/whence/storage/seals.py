@@ -139,8 +139,9 @@ class Seals(Protocol):
     async def put_checkpoint(
         self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
     ) -> bool:
-        """Store a checkpoint as the newest of its epoch, with tiles as `put_tiles` does. Returns False, and stores at
-        most the tiles, unless the checkpoint before it has the size `after` and it is larger.
+        """Store a checkpoint as the newest of its epoch, with tiles as `put_tiles` does. Returns False, and stores
+        nothing, unless the checkpoint before it has the size `after` and it is larger. An epoch is never that of two
+        logs, so the tiles are not those of a former log of this name.
 
         The one before it is dropped, unless it is the first of its hour.
         """
@@ -166,9 +167,10 @@ class Seals(Protocol):
         """How many hashes level 1 has: so many full tiles of leaves were hashed."""
         ...
 
-    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow], first_leaf: bytes | None = None) -> bool:
         """Store tiles, together. A tile that is there may grow. What would change one of its hashes, or take some
-        away, is passed over."""
+        away, is passed over. Returns False, and stores nothing, for a tenant that is not there, and if its log has
+        another `first_leaf` than this one: then the hashes are those of a former log of this name."""
         ...
 
     async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:

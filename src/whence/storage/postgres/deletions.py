@@ -58,18 +58,23 @@ class PostgresDeletions:
             refusal = refuse_deletion(deletion, head.size if head else 0, kinds)
             if refusal is not None:
                 raise refusal
+            deleted_at = deletion.deleted_at
             if not deletion.noted:
+                # A key that was made since the caller looked at the clock goes too. No event is later, which
+                # `erase_again` relies on.
+                newest_key = await connection.fetchval(_SQL["newest_key"], tenant)
+                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
                 leaf = await connection.fetchval(_SQL["first_leaf"], owner.number)
                 events = () if leaf is None else ((1, leaf),)
-                await note(connection, Erased(tenant, events, deleted_at=deletion.deleted_at))
+                await note(connection, Erased(tenant, events, deleted_at=deleted_at))
             await connection.execute(_SQL["delete_sessions_of_tenant"], tenant)
-            await connection.execute(_SQL["delete_keys"], tenant, deletion.deleted_at)
+            await connection.execute(_SQL["delete_keys"], tenant, deleted_at)
             await connection.execute(_SQL["delete_definitions"], tenant)
             if owner.number == NO_TENANT:
                 return
             epoch = await connection.fetchval(_SQL["last_epoch"], owner.number)
             size, root = (head.size, head.tree().root()) if head else (0, EMPTY_ROOT)
-            values = (tenant, epoch, size, root, deletion.deleted_at)
+            values = (tenant, epoch, size, root, deleted_at)
             await connection.execute(_SQL["add_former_log"], owner.number, *values)
             await connection.execute(_SQL["rename_tenant"], owner.number, former_name(owner.number))
             await connection.execute(_SQL["rename_head"], owner.number, former_name(owner.number))

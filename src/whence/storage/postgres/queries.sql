@@ -1229,6 +1229,10 @@ SELECT coalesce((SELECT leaf FROM event WHERE tenant_no = $1 AND position = 1),
 DELETE FROM session
  WHERE tenant = $1 OR (tenant IS NULL AND key_id IN (SELECT id FROM api_key WHERE tenant = $1))
 
+-- name: newest_key
+-- When the last key of a tenant was made.
+SELECT coalesce(max(created_at), 0) FROM api_key WHERE tenant = $1
+
 -- name: delete_keys
 -- Of a former tenant, and not those that were made after it was deleted.
 DELETE FROM api_key WHERE tenant = $1 AND created_at <= $2

@@ -10,7 +10,7 @@ from whence.storage.postgres.credentials import Run
 from whence.storage.postgres.followers import RunAs, WriteAs
 from whence.storage.postgres.replication import read_part
 from whence.storage.postgres.rows import PostgresHeadRow
-from whence.storage.postgres.tenants import Tenant, head_row, refuse_renumbered
+from whence.storage.postgres.tenants import NO_TENANT, Tenant, head_row, refuse_renumbered
 from whence.storage.replication import evidence_from
 from whence.storage.seals import HOUR_US, Evidence, Origin, SealedCheckpoint, Signed, TileRow
 from whence.storage.sql import load_blocks
@@ -76,10 +76,10 @@ class PostgresSeals:
 
         async def put(connection: Connection, owner: Tenant) -> bool:
             await refuse_renumbered(connection, owner)
-            await _put_tiles(connection, owner, tiles)
             row = await connection.fetchrow(_SQL["advance_origin"], owner.number, epoch, after, size)
             if row is None:
                 return False
+            await _put_tiles(connection, owner, tiles)
             values = (epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
             await connection.execute(_SQL["add_checkpoint"], owner.number, *values)
             await connection.execute(_SQL["drop_checkpoint"], owner.number, epoch, after, HOUR_US)
@@ -141,15 +141,20 @@ class PostgresSeals:
         count: int = await self._read_as(tenant, ask)
         return count
 
-    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow], first_leaf: bytes | None = None) -> bool:
         """Store tiles, together."""
 
-        async def put(connection: Connection, owner: Tenant) -> None:
+        async def put(connection: Connection, owner: Tenant) -> bool:
             await refuse_renumbered(connection, owner)
+            if owner.number == NO_TENANT:
+                return False
+            if first_leaf is not None and await connection.fetchval(_SQL["first_leaf"], owner.number) != first_leaf:
+                return False
             await _put_tiles(connection, owner, rows)
+            return True
 
-        if rows:
-            await self._write_as(tenant, put)
+        done: bool = await self._write_as(tenant, put)
+        return done
 
     async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
         """What the leaf of an event is made of."""

@@ -59,16 +59,20 @@ class SQLiteDeletions:
             refusal = refuse_deletion(deletion, head.size if head else 0, kinds)
             if refusal is not None:
                 return refusal  # raising it would undo the writer's whole group
-            number = head.tenant_no if head else 0
+            number, deleted_at = head.tenant_no if head else 0, deletion.deleted_at
             if not deletion.noted:
-                self._note(connection, tenant, number, deletion)
+                # A key that was made since the caller looked at the clock goes too. No event is later, which
+                # `erase_again` relies on.
+                newest_key: int = connection.execute(_SQL["newest_key"], (tenant,)).get
+                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
+                self._note(connection, tenant, number, deleted_at)
             connection.execute(_SQL["delete_sessions_of_tenant"], (tenant,))
-            connection.execute(_SQL["delete_keys"], (tenant, deletion.deleted_at))
+            connection.execute(_SQL["delete_keys"], (tenant, deleted_at))
             connection.execute(_SQL["delete_definitions"], (tenant,))
             if head is not None:
                 epoch = connection.execute(_SQL["last_epoch"], (number,)).get
                 root = head.tree().root() if head.size else EMPTY_ROOT
-                values = (number, tenant, epoch, head.size, root, deletion.deleted_at, 0)
+                values = (number, tenant, epoch, head.size, root, deleted_at, 0)
                 connection.execute(_SQL["add_former_log"], values)
                 connection.execute(_SQL["rename_tenant"], (number, former_name(number)))
             return None
@@ -77,12 +81,12 @@ class SQLiteDeletions:
         if refusal is not None:
             raise refusal
 
-    def _note(self, connection: apsw.Connection, tenant: str, number: int, deletion: TenantDeletion) -> None:
+    def _note(self, connection: apsw.Connection, tenant: str, number: int, deleted_at: int) -> None:
         """Note the deletion in the ledger. Raises Unavailable when that fails: then nothing is deleted."""
         leaf: bytes | None = connection.execute(_SQL["first_leaf"], (number,)).get
         events = () if leaf is None else ((1, leaf),)
         try:
-            self._ledger.add(tenant, events, deleted_at=deletion.deleted_at)
+            self._ledger.add(tenant, events, deleted_at=deleted_at)
         except OSError as error:
             raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
 

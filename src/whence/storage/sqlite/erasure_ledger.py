@@ -48,7 +48,7 @@ class ErasureLedger:
         fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
         try:
             _end_torn_line(fd)
-            os.write(fd, body + f" {zlib.crc32(body):08x}\n".encode())
+            _write_whole(fd, body + f" {zlib.crc32(body):08x}\n".encode())
             os.fdatasync(fd)
         finally:
             os.close(fd)
@@ -70,6 +70,12 @@ class ErasureLedger:
                 "again. Put it back from a copy, or remove it to restore without it."
             )
         return found
+
+
+def _write_whole(fd: int, line: bytes) -> None:
+    """Write a line. A disk that gets full takes a part of it, and only the next write fails. Raises OSError."""
+    while line:
+        line = line[os.write(fd, line) :]
 
 
 def _end_torn_line(fd: int) -> None:

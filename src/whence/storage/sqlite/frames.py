@@ -153,7 +153,7 @@ ARGUMENTS: dict[str, Any] = {
     "delete_deliveries": tuple[str, str, int | None, int],
     "add_origin": tuple[str, Origin],
     "put_checkpoint": tuple[str, SealedCheckpoint, int, list[TileRow]],
-    "put_tiles": tuple[str, list[TileRow]],
+    "put_tiles": tuple[str, list[TileRow], bytes | None],
     "erase_payloads": tuple[str, list[int], int, list[HoldVersion]],
     "purge": tuple[str, Purge, list[HoldVersion]],
     "erase_actor": tuple[str, tuple[str, str], str, int, list[HoldVersion]],

@@ -70,10 +70,10 @@ class SQLiteSeals:
         epoch, size = checkpoint.epoch, checkpoint.size
 
         def put(connection: apsw.Connection, tenant_no: int) -> bool:
-            _put_tiles(connection, tenant_no, tiles)
             connection.execute(_SQL["advance_origin"], (tenant_no, epoch, after, size))
             if not connection.changes():
                 return False
+            _put_tiles(connection, tenant_no, tiles)
             values = (tenant_no, epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
             connection.execute(_SQL["add_checkpoint"], values)
             connection.execute(_SQL["drop_checkpoint"], (tenant_no, epoch, after, HOUR_US))
@@ -129,9 +129,19 @@ class SQLiteSeals:
         count: int = await self._ask(tenant, ask)
         return count
 
-    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow], first_leaf: bytes | None = None) -> bool:
         """Store tiles, together."""
-        await self._change(tenant, lambda connection, tenant_no: _put_tiles(connection, tenant_no, rows))
+
+        def put(connection: apsw.Connection, tenant_no: int) -> bool:
+            if not tenant_no:
+                return False
+            if first_leaf is not None and connection.execute(_SQL["first_leaf"], (tenant_no,)).get != first_leaf:
+                return False
+            _put_tiles(connection, tenant_no, rows)
+            return True
+
+        done: bool = await self._change(tenant, put)
+        return done
 
     async def get_evidence(self, tenant: str, event_id: str) -> Evidence | None:
         """What the leaf of an event is made of."""

@@ -271,9 +271,9 @@ class SharedSeals(SQLiteSeals):
         """Store a checkpoint as the newest of its epoch, with tiles."""
         return bool(await self._client.call("put_checkpoint", tenant, checkpoint, after, list(tiles)))
 
-    async def put_tiles(self, tenant: str, rows: Sequence[TileRow]) -> None:
+    async def put_tiles(self, tenant: str, rows: Sequence[TileRow], first_leaf: bytes | None = None) -> bool:
         """Store tiles, together."""
-        await self._client.call("put_tiles", tenant, list(rows))
+        return bool(await self._client.call("put_tiles", tenant, list(rows), first_leaf))
 
 
 class SharedRemovals:
