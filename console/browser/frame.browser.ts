@@ -86,6 +86,9 @@ test("an operator chooses a tenant, then another, and every tab follows", async 
   await tab.goto(`${server}/trace/28473f38-76f9-5a41-a59b-4cfe1395e865`);
   await tab.getByRole("treegrid").waitFor();
   await page.getByRole("button", { name: /^Tenant/ }).click();
+  await page.getByLabel("Find a tenant").fill("mistyped");
+  await page.getByText("No tenant has this in its name.").waitFor();
+  expect(await page.getByText("“mistyped”").count()).toBe(0);
   await page.getByLabel("Find a tenant").fill("newcomer");
   await page.keyboard.press("Enter");
   await page.getByRole("button", { name: "Tenant newcomer" }).waitFor();

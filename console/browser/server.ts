@@ -1,4 +1,5 @@
-/** Starts a server filled with the recorded airline runs, once for all tests, and tells them its address and key. */
+/** Starts a server filled with the recorded airline runs, and a tenant newcomer without events, once for all tests, and tells
+ * them its address and key. */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
@@ -33,6 +34,7 @@ export default async function setup(project: TestProject) {
     const demo = readdirSync(folder).find((name) => name.startsWith("whence-demo-")) ?? "";
     const store = `sqlite:///${join(folder, demo, "demo.db")}`;
     project.provide("operatorKey", whence("key", "create", "--operator", "--scope", "events:read", "--store", store));
+    whence("key", "create", "--tenant", "newcomer", "--scope", "events:read", "--store", store);
   } catch (error) {
     child.kill("SIGKILL");
     throw error;

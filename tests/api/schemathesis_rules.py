@@ -69,6 +69,8 @@ _HISTOGRAM: Rules = frozenset(
     }
 )
 
+_ENTRIES: Rules = frozenset({("complete", "payload_filter")})  # two parameters must fit
+
 _SEARCH: Rules = frozenset(
     {
         ("text", "missing"),  # a text of blanks
@@ -132,7 +134,7 @@ BEYOND: dict[tuple[str, str], Rules] = {
     ("GET", "/api/v1/references/{reference}"): frozenset({("reference", "ambiguous")}),  # it depends on the log
     ("GET", "/api/v1/events/suggest"): frozenset({("cursor", "out_of_range")}),  # it lies within q
     ("GET", "/api/v1/search"): _SEARCH,
-    ("GET", "/api/v1/log/entries"): _TIMES | _TYPES | _TEXT,
+    ("GET", "/api/v1/log/entries"): _TIMES | _TYPES | _TEXT | _ENTRIES,
     ("GET", "/api/v1/events/{event_id}/proof"): frozenset({("epoch", "epoch_with_cosigned")}),
     ("GET", "/api/v1/log/consistency"): frozenset({("from", "size_range")}),  # two parameters must fit
     ("GET", "/api/v1/flows"): _TIMES | _PAGES,

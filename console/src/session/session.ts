@@ -40,7 +40,7 @@ export async function redeem(code: string): Promise<void> {
   });
 }
 
-/** The tenants that one may open, by name; with `anyTenant` every other name will do too. `more`: not all are listed. */
+/** The tenants that one may open, by name; with `anyTenant` all that there are. `more`: not all are listed. */
 export interface Tenants {
   anyTenant: boolean;
   names: string[];

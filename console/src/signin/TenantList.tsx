@@ -81,7 +81,7 @@ export function TenantList({ here, apiKey, onOpened }: {
           <li>
             <button type="button" className="item" disabled={busy} onClick={() => void open(other)}>
               <span className="cut grow">
-                Open “{other}”<span className="t3">, which {data.more ? "is not among those listed" : "has no log yet"}</span>
+                Open “{other}”<span className="t3">, which is not among those listed</span>
               </span>
             </button>
           </li>

@@ -10,11 +10,13 @@ describe("what a menu of tenants shows", () => {
     expect(offerOf(tenants, "").names).toEqual(tenants.names);
   });
 
-  test("another name only for who may open any tenant, and only one that a tenant can have", () => {
-    expect(offerOf(tenants, "newcomer").other).toBe("newcomer");
-    expect(offerOf(tenants, "beta").other).toBeNull();
-    expect(offerOf(tenants, "a/b").other).toBeNull();
-    expect(offerOf({ ...tenants, anyTenant: false }, "newcomer").other).toBeNull();
+  test("another name only where not all are listed, for who may open any tenant, and only one that a tenant can have", () => {
+    const some = { ...tenants, more: true };
+    expect(offerOf(some, "newcomer").other).toBe("newcomer");
+    expect(offerOf(some, "beta").other).toBeNull();
+    expect(offerOf(some, "a/b").other).toBeNull();
+    expect(offerOf({ ...some, anyTenant: false }, "newcomer").other).toBeNull();
+    expect(offerOf(tenants, "newcomer").other).toBeNull();
   });
 
   test("of many names a hundred, and it counts the rest", () => {

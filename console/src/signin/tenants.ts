@@ -8,18 +8,18 @@ export interface Offer {
   names: string[];
   /** How many more names fit, which are not shown. */
   hidden: number;
-  /** What was typed, if it is the name of a tenant that is not listed but may be opened. */
+  /** What was typed, if it may be the name of a tenant that is not listed, because there are too many. */
   other: string | null;
 }
 
 /** The tenants whose names contain the text, those that begin with it first. */
-export function offerOf({ names, anyTenant }: Tenants, typed: string): Offer {
+export function offerOf({ names, anyTenant, more }: Tenants, typed: string): Offer {
   const text = typed.trim();
   const lower = text.toLowerCase();
   const fitting = names.filter((name) => name.toLowerCase().includes(lower));
   const begins = (name: string) => (name.toLowerCase().startsWith(lower) ? 0 : 1);
   const shown = [...fitting].sort((a, b) => begins(a) - begins(b)).slice(0, SHOWN_MAX);
-  const other = anyTenant && TENANT.test(text) && !names.includes(text) ? text : null;
+  const other = anyTenant && more && TENANT.test(text) && !names.includes(text) ? text : null;
   return { names: shown, hidden: fitting.length - shown.length, other };
 }
 
