@@ -3,18 +3,23 @@
 import contextlib
 import functools
 import inspect
+import os
 import re
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 
-from tests.examples import examples
+from tests.examples import examples, soak
 from whence.errors import WhenceError
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
 """Breaks one rule of the code until the test is over."""
+
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+"""The id of a run whose tests are shared by several processes. All of them have to collect the same ones."""
 
 NEVER = re.compile("(?!)")
 NEVER_BYTES = re.compile(b"(?!)")
@@ -35,12 +40,15 @@ none is made smaller, which on mutants would take most of the time."""
 def catches(*mutants: Mutant) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Run the test once more for each mutant, where it must fail. These runs are marked as slow.
 
+    Where several processes share a run, as in CI, it tries half of the mutants, and another half each time.
+
     It must be the outermost decorator, above `parametrize` and `given`. A mutant is caught by a failed assertion, a
     ValueError or an error of Whence. One that breaks the test itself, for instance by a TypeError, is an error. The
     test may be a coroutine function.
     """
 
     def mark(test: Callable[..., Any]) -> Callable[..., Any]:
+        tried = _drawn(test, mutants)
         signature = inspect.signature(test)
         wanted = signature.parameters
 
@@ -72,12 +80,19 @@ def catches(*mutants: Mutant) -> Callable[[Callable[..., Any]], Callable[..., An
         marked.pytestmark = list(getattr(test, "pytestmark", ()))
         trials = [
             pytest.param(None, id="as it is"),
-            *(pytest.param(each, id=f"mutant-{each.__name__}", marks=pytest.mark.slow) for each in mutants),
+            *(pytest.param(each, id=f"mutant-{each.__name__}", marks=pytest.mark.slow) for each in tried),
         ]
         parametrized: Callable[..., Any] = pytest.mark.parametrize("mutant", trials)(marked)
         return parametrized
 
     return mark
+
+
+def _drawn(test: Callable[..., Any], mutants: Sequence[Mutant]) -> Sequence[Mutant]:
+    """The mutants that this run tries."""
+    if soak() or not _RUN:
+        return mutants
+    return mutants[zlib.crc32(f"{_RUN} {test.__module__}.{test.__qualname__}".encode()) % 2 :: 2]
 
 
 @contextlib.contextmanager
