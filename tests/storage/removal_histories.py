@@ -2,6 +2,7 @@
 that are killed by SIGKILL anywhere."""
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -103,6 +104,7 @@ def in_process(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
     child = os.fork()
     if not child:
         code = 1
+        gc.freeze()  # what the parent has made would be searched for garbage, and copied page by page
         try:
             asyncio.run(work())
             code = 0
