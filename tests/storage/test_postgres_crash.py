@@ -16,7 +16,7 @@ import pytest
 
 from tests.acceptance.running import seed, tell
 from tests.contract.made import TENANT, VIEWER, numbers, page
-from tests.databases import execute, fetch, new_server, of_database
+from tests.databases import asyncpg, execute, fetch, new_server, of_database
 from tests.examples import soak
 from whence.events import Query
 from whence.storage import create_store, migrate_store, verify_store
@@ -153,6 +153,17 @@ async def _crash(crashing: Crashing, draw: random.Random, *, whole: bool) -> Non
         await crashing.kill_one(draw)
 
 
+async def _recovered(url: str) -> None:
+    """Return once the server accepts connections. What was stored after a kill may have been before it was noticed."""
+    until = time.monotonic() + BACK_S
+    while True:
+        try:
+            return await execute(url, "SELECT 1")
+        except asyncpg.CannotConnectNowError:
+            assert time.monotonic() < until, "the server did not recover by itself"
+            await asyncio.sleep(0.05)
+
+
 async def _judged(crashing: Crashing, draw: random.Random, crashes: list[bool], *settings: str) -> dict[str, int]:
     """The number of acknowledged events after some crashes, of those lost, and of those that no process sent."""
     await execute(crashing.server.get_uri(), "DROP DATABASE IF EXISTS log WITH (FORCE)", "CREATE DATABASE log")
@@ -167,6 +178,7 @@ async def _judged(crashing: Crashing, draw: random.Random, crashes: list[bool], 
         await writing.more(1)
     finally:
         await writing.stop()
+    await _recovered(crashing.url)
     store = create_store(crashing.url, unsafe_durability=bool(settings))
     found = set(await numbers(store, limit=1_000_000))
     head, counts = await store.head(TENANT), await store.count_events(VIEWER, Query())
