@@ -77,7 +77,7 @@ def test_a_revoked_key_and_its_session_are_dead_at_once_here(served: Served) -> 
         assert again == revoked_at != [None]
 
 
-@catches(replaced(request_body, "_TRUSTED_S", 60.0, "the one who_began_may_end"))
+@catches(replaced(request_body, "_TRUSTED_S", 60.0, "a_slow_body_is_trusted"))
 def test_a_body_that_comes_after_its_key_ended_is_refused(served: Served) -> None:
     """Otherwise a key that was revoked, or whose tenant was deleted, could still make another one: its request is
     begun before, and the body follows later."""
@@ -95,7 +95,7 @@ def test_a_body_that_comes_after_its_key_ended_is_refused(served: Served) -> Non
 
 
 async def _trusting(*_arguments: Any) -> None:
-    """Mutant: the one who was authenticated a moment ago may do so."""
+    """Mutant: what a request may do is not asked again."""
 
 
 @catches(replaced(routes, "_refuse_if_ended", _trusting, "a_moment_ago_will_do"))
