@@ -20,7 +20,7 @@ from whence.storage import create_store, verify_store
 pytestmark = pytest.mark.slow
 
 STEPS_MAX = 300
-STRIDE = 1 if soak() else 6
+STRIDE = 1 if soak() else 15
 """Of so many steps one is tried, another one in each run."""
 
 

@@ -23,7 +23,7 @@ from whence.storage.sqlite.shared import SharedFile
 pytestmark = pytest.mark.slow
 
 STEPS_MAX = 100
-STRIDE = 1 if soak() else 4
+STRIDE = 1 if soak() else 8
 """Of so many steps one is tried, another one in each run."""
 
 RESTORING = ("_copy", "_carry_over", "_end_epochs", "_mark_unfinished", "_put_in_place", "_update_record")
