@@ -13,7 +13,7 @@ from tests.storage.removal_histories import KilledHistory
 
 pytestmark = pytest.mark.slow
 
-HISTORIES = {"sqlite": 700 if soak() else 3, "postgres": 300 if soak() else 1}
+HISTORIES = {"sqlite": 700 if soak() else 2, "postgres": 300 if soak() else 1}
 
 
 @pytest.mark.parametrize("kind", list(HISTORIES))
