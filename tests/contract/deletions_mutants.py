@@ -45,7 +45,7 @@ def definitions_survive(patch: Patch) -> None:
 
 def _without(patch: Patch, table: str) -> None:
     for module in (sqlite_deletions, postgres_deletions):
-        around(patch, module, "_TABLES", lambda tables: tuple(each for each in tables if each != table))
+        around(patch, module, "TENANT_TABLES", lambda tables: tuple(each for each in tables if each != table))
 
 
 @breaks(*BOTH)

@@ -16,6 +16,7 @@ from whence.storage.removals import HOLD, REMOVAL
 
 __all__ = [
     "FORMER_NAMES",
+    "TENANT_TABLES",
     "DeletionRefused",
     "Deletions",
     "FormerLog",
@@ -27,6 +28,32 @@ __all__ = [
 
 FORMER_NAMES = "/"
 """How the names of former logs begin in a store. No tenant's name has this character."""
+
+
+TENANT_TABLES = (
+    "payload_entry",
+    "payload_value",
+    "payload_field",
+    "event",
+    "flow",
+    "resource",
+    "actor",
+    "kind",
+    "bucket",
+    "rollup_kind",
+    "rollup_actor",
+    "transition",
+    "removed_transition",
+    "actor_total",
+    "delivery",
+    "attempt",
+    "follower",
+    "checkpoint",
+    "tile",
+    "origin",
+)
+"""Every table with rows of a tenant, in the order in which they are emptied. `tenant`, and on PostgreSQL `head`, keep
+the number. Each has a block `remove_<table>` in both dialects."""
 
 
 class DeletionRefused(WhenceError):

@@ -1,7 +1,7 @@
 """Deleting tenants, on PostgreSQL. Each part is a transaction with the rights of a removal; see removals.py."""
 
 from whence.merkle import EMPTY_ROOT
-from whence.storage.deletions import FormerLog, TenantDeletion, former_name, refuse_deletion
+from whence.storage.deletions import TENANT_TABLES, FormerLog, TenantDeletion, former_name, refuse_deletion
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.credentials import Run
 from whence.storage.postgres.erasure_ledger import note
@@ -13,30 +13,6 @@ from whence.storage.sql import load_blocks
 __all__ = ["PostgresDeletions"]
 
 _SQL = load_blocks("whence.storage.postgres")
-
-_TABLES = (
-    "payload_entry",
-    "payload_value",
-    "payload_field",
-    "event",
-    "flow",
-    "resource",
-    "actor",
-    "kind",
-    "bucket",
-    "rollup_kind",
-    "rollup_actor",
-    "transition",
-    "removed_transition",
-    "actor_total",
-    "delivery",
-    "attempt",
-    "follower",
-    "checkpoint",
-    "tile",
-    "origin",
-)
-"""Every table with rows of a tenant, in the order in which they are emptied. `head` and `tenant` keep the number."""
 
 
 class PostgresDeletions:
@@ -92,7 +68,7 @@ class PostgresDeletions:
         async def remove(connection: Connection, owner: Tenant) -> bool:
             if owner.number != number:  # not a former log
                 return False
-            for table in _TABLES:
+            for table in TENANT_TABLES:
                 if await connection.fetch(_SQL[f"remove_{table}"], number, limit):
                     return True
             await connection.execute(_SQL["former_log_removed"], number)

@@ -7,7 +7,14 @@ import apsw
 
 from whence.errors import Unavailable
 from whence.merkle import EMPTY_ROOT
-from whence.storage.deletions import DeletionRefused, FormerLog, TenantDeletion, former_name, refuse_deletion
+from whence.storage.deletions import (
+    TENANT_TABLES,
+    DeletionRefused,
+    FormerLog,
+    TenantDeletion,
+    former_name,
+    refuse_deletion,
+)
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
@@ -16,30 +23,6 @@ from whence.storage.sqlite.rows import head_row
 __all__ = ["SQLiteDeletions"]
 
 _SQL = load_blocks("whence.storage.sqlite")
-
-_TABLES = (
-    "payload_entry",
-    "payload_value",
-    "payload_field",
-    "event",
-    "flow",
-    "resource",
-    "actor",
-    "kind",
-    "bucket",
-    "rollup_kind",
-    "rollup_actor",
-    "transition",
-    "removed_transition",
-    "actor_total",
-    "delivery",
-    "attempt",
-    "follower",
-    "checkpoint",
-    "tile",
-    "origin",
-)
-"""Every table with rows of a tenant, in the order in which they are emptied. `tenant` keeps the number."""
 
 
 class SQLiteDeletions:
@@ -103,7 +86,7 @@ class SQLiteDeletions:
             known: Any = connection.execute(_SQL["tenant_no"], (former_name(number),)).get
             if known != number:
                 return False
-            for table in _TABLES:
+            for table in TENANT_TABLES:
                 connection.execute(_SQL[f"remove_{table}"], (number, limit))
                 if connection.changes():
                     return True
