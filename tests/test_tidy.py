@@ -29,6 +29,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "rollups",
             "trace",
             "delays",
+            "durable_files",
             "identities",
             "transitions",
             "actor_totals",

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 
 from whence.checkpoints import Checkpoint, Cosigner, cosignature_of, parse_checkpoint
+from whence.durable_files import sync_folder
 from whence.errors import Unsound, WhenceError
 from whence.notes import BadNote, Note, VerifierKey, parse_note, parse_verifier_key, signature_line
-from whence.storage.sqlite.highwater import sync_folder
 from whence.witness_protocol import AddCheckpoint, Refusal, judge, origin_hash
 
 __all__ = ["WitnessRecord", "WitnessService", "Witnessed", "create_record", "read_record"]

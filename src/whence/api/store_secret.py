@@ -12,6 +12,7 @@ from pathlib import Path
 
 import structlog
 
+from whence.durable_files import sync_folder
 from whence.errors import StoreRefused
 from whence.sealing import StoreSecret
 from whence.settings import Settings
@@ -79,16 +80,8 @@ def _make(path: Path) -> str:
             os.link(partial, path)  # fails if the name is taken, unlike a rename
     finally:
         partial.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path)
     text = _text_in(path)
     if text is None:
         raise FileNotFoundError(path)
     return text
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

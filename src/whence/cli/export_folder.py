@@ -2,7 +2,6 @@
 `export_check` for the files.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +29,7 @@ from whence.cli.export_check import (
 from whence.client import ApiRequest, Value, Whence, parse_body
 from whence.client.exports import Lines
 from whence.client.requests import entries_request
+from whence.durable_files import sync_file
 from whence.errors import Invalid, Unsound
 from whence.events import Event
 from whence.matching import asks_for_payloads
@@ -69,7 +69,7 @@ def write_folder(
         (unfinished / MANIFEST).write_bytes(encode_manifest(manifest))
         check_folder(unfinished, key)
         for path in unfinished.iterdir():
-            _sync(path)
+            sync_file(path)
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -207,8 +207,3 @@ class _Table:
 
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

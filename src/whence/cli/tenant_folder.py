@@ -12,7 +12,6 @@ The events and checkpoints are proven by the log's key. The other files are what
 none was changed by accident since.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from whence.cli.export_check import check_folder, described
 from whence.cli.export_folder import write_folder
 from whence.client import ApiRequest, ApiResponse, Whence, error_of, list_keys_request
 from whence.client.responses import next_link
+from whence.durable_files import sync_file
 from whence.errors import Invalid, Unsound
 from whence.notes import VerifierKey
 from whence.wire.export_manifests import ExportFileBody, ExportManifestBody
@@ -81,7 +81,7 @@ def write_tenant_folder(whence: Whence, tenant: str, folder: Path) -> ExportMani
         )
         (unfinished / TENANT).write_bytes(msgspec.json.format(msgspec.json.encode(body)) + b"\n")
         for written in (*unfinished.glob("*.json"), unfinished):
-            _sync(written)
+            sync_file(written)
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -155,14 +155,6 @@ def _write_list(path: Path, name: str, items: Iterator[msgspec.Raw]) -> None:
         for number, item in enumerate(items):
             file.write((b",\n" if number else b"\n") + bytes(item))
         file.write(b"\n]}\n")
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _unsound(reason: str) -> Unsound:

@@ -20,6 +20,7 @@ from whence.cli.tenant_folder import write_tenant_folder
 from whence.cli.terminal import on_terminal, out, out_json, printable, say, table_or_lines
 from whence.counting import counted
 from whence.deleting import Deleted, delete_stragglers, delete_tenant, remove_former_logs
+from whence.durable_files import sync_folder
 from whence.errors import Invalid, NotFound
 from whence.permissions import ADMIN, READ
 from whence.storage import Store
@@ -156,8 +157,4 @@ def _keep(file: Path, note: bytes) -> None:
         written.write(note)
         written.flush()
         os.fsync(written.fileno())
-    fd = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_folder(file)

@@ -15,9 +15,9 @@ from whence.checkpoints import COSIGNED_NAME_BYTES_MAX, Cosigner
 from whence.cli.checked_log import KEY_AS_TEXT
 from whence.cli.terminal import out, printable, say
 from whence.counting import counted
+from whence.durable_files import sync_folder
 from whence.errors import Invalid, Unsound, WhenceError
 from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
-from whence.storage.sqlite.highwater import sync_folder
 from whence.witness import WitnessRecord, WitnessService, create_record, read_record
 
 __all__ = ["app", "list_logs", "new_key", "serve"]

@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from whence.durable_files import sync_file, sync_folder
 from whence.errors import RolledBack, StoreRefused, Unsound
 from whence.storage.backends import Progress, Restored
 from whence.storage.removals import UNFINISHED_RESTORE
@@ -32,7 +33,7 @@ from whence.storage.sqlite.connection import (
     refusing,
 )
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
-from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark, sync_folder
+from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
@@ -165,7 +166,7 @@ def _copy(source: str, partial: str) -> None:
         finally:
             writing.close()
             close_untouched(reading)
-    _sync(partial)
+    sync_file(partial)
 
 
 def _is_of_earlier_release(path: str) -> bool:
@@ -205,7 +206,7 @@ def _migrate(partial: str) -> None:
             migrate(copy)
         finally:
             close_untouched(copy)
-    _sync(partial)
+    sync_file(partial)
 
 
 def refuse_behind(path: str) -> None:
@@ -250,7 +251,7 @@ def _carry_over(partial: str, replaced: str) -> int | None:
                 copy.execute(_SQL["carry_over_holds"])
     finally:
         close_untouched(copy)
-    _sync(partial)
+    sync_file(partial)
     return revoked
 
 
@@ -276,7 +277,7 @@ def _end_epochs(partial: str, replaced: str) -> int:
             copy.execute(_SQL["add_definition"], (EPOCH, tenant, str(epoch + 1), 1, body))
     finally:
         close_untouched(copy)
-    _sync(partial)
+    sync_file(partial)
     return len(lost)
 
 
@@ -287,7 +288,7 @@ def _mark_unfinished(partial: str) -> None:
         copy.execute(_SQL["add_definition"], (UNFINISHED_RESTORE, "", UNFINISHED_RESTORE, 1, b"{}"))
     finally:
         close_untouched(copy)
-    _sync(partial)
+    sync_file(partial)
 
 
 def _put_in_place(partial: str, destination: str) -> None:
@@ -310,11 +311,3 @@ def _update_record(path: str) -> None:
             record.close()
     finally:
         connection.close()
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

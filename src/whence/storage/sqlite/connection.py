@@ -9,12 +9,12 @@ from pathlib import Path
 
 import apsw
 
+from whence.durable_files import sync_folder
 from whence.errors import StoreRefused, Unsound
 from whence.storage.migrations import Migration, load_migrations
 from whence.storage.removals import UNFINISHED_RESTORE
 from whence.storage.schema_difference import SchemaDifference
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.highwater import sync_folder
 from whence.storage.sqlite.schema import compare_schema
 
 __all__ = [

@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from whence.durable_files import sync_folder
 from whence.errors import StoreRefused
 from whence.storage.removals import Erased
-from whence.storage.sqlite.highwater import sync_folder
 
 __all__ = ["ErasureLedger"]
 

@@ -19,10 +19,11 @@ from typing import Any
 import apsw
 import structlog
 
+from whence.durable_files import sync_folder
 from whence.errors import RolledBack
 from whence.storage.sql import load_blocks
 
-__all__ = ["HighWater", "Mark", "is_behind", "mark_of", "recorded_mark", "sync_folder"]
+__all__ = ["HighWater", "Mark", "is_behind", "mark_of", "recorded_mark"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 _log = structlog.get_logger("whence.storage")
@@ -110,15 +111,6 @@ def mark_of(connection: apsw.Connection) -> Mark | None:
     """The mark in a database; None if no server has opened it yet."""
     rows: list[Any] = connection.execute(_SQL["store"]).fetchall()
     return tuple(rows[0]) if rows else None
-
-
-def sync_folder(path: str) -> None:
-    """Sync the folder of a file, which makes a new name durable."""
-    fd = os.open(Path(path).parent, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _mark_or_first(connection: apsw.Connection) -> Mark:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from whence.durable_files import sync_folder
 from whence.errors import Unavailable, Unsound
 from whence.storage.seals import Signed
-from whence.storage.sqlite.highwater import sync_folder
 
 __all__ = ["Recorder", "SignedRecord"]
 
