@@ -24,7 +24,7 @@ from whence.followers import Definitions, MakersKeys
 from whence.outbound import ANSWER_KEPT, Answer, Sender
 from whence.sealing import Sealer
 from whence.sentences import Grammar, load_grammar
-from whence.storage.base import Store, Write
+from whence.storage.base import Store, Write, refusal_of
 from whence.storage.followers import (
     DELIVERED,
     FAILED,
@@ -515,7 +515,7 @@ class _Endpoint:
             outcome="failure",
         )
         [result] = await self._work.store.append(self._tenant, [Write((event,))])
-        error = result if isinstance(result, WhenceError) else result[0].error
+        error = refusal_of(result)
         if error is not None and not isinstance(error, Conflict):
             raise error
         await self._change(disabled=msgspec.structs.replace(disabled, announced=True))

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from whence.alerting import forget_at_rest
 from whence.announcements import announcement
 from whence.deleting import remove_former_logs
-from whence.errors import Unavailable, WhenceError
+from whence.errors import Unavailable
 from whence.events import Viewer
 from whence.legal_holds import holds_of
 from whence.merkle_proofs import LeafRange
 from whence.retention import RemovalRequest, ranges_of
-from whence.storage.base import Store, Write
+from whence.storage.base import Store, Write, refusal_of
 from whence.storage.deletions import TenantDeletion
 from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, UNFINISHED_RESTORE, Erased
 from whence.wire.ids import new_uuid7
@@ -124,6 +124,6 @@ async def _announce(
     )
     event = announcement(tenant, new_uuid7(), request, PAYLOAD_ERASED, ranges_of(positions), None, now)
     [result] = await store.append(tenant, [Write(events=(event,))])
-    for error in [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]:
-        if error is not None:
-            raise error
+    error = refusal_of(result)
+    if error is not None:
+        raise error

@@ -46,7 +46,7 @@ from whence.retention import (
     ranges_of,
     without_ranges,
 )
-from whence.storage.base import Store, Write
+from whence.storage.base import Store, Write, refusal_of
 from whence.storage.followers import DEFINITIONS_MAX, Definition
 from whence.storage.removals import (
     LASTING_TYPES,
@@ -302,8 +302,7 @@ class _Run:
     async def _append(self, event: NewEvent) -> WhenceError | None:
         """Store an event. Returns what it was refused with."""
         [result] = await self._store.append(self._tenant, [Write(events=(event,))])
-        [error] = [result] if isinstance(result, WhenceError) else [receipt.error for receipt in result]
-        return error
+        return refusal_of(result)
 
     async def _cover_announcement(self) -> None:
         """Wait until a signed checkpoint covers the announcement; where nothing is sealed, note that."""

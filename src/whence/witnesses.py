@@ -25,7 +25,7 @@ from whence.merkle_proofs import consistency_ranges
 from whence.notes import BadNote, Note, NoteSignature, VerifierKey, parse_note
 from whence.outbound import Answer, Sender
 from whence.sealer import Sealing
-from whence.storage.base import Store, Write
+from whence.storage.base import Store, Write, refusal_of
 from whence.storage.followers import Place
 from whence.storage.seals import SealedCheckpoint, hashes_of
 from whence.wire.ids import derived_uuid
@@ -226,7 +226,7 @@ class Witnesses:
             payload = {"cosignedSize": size, "origin": origin, "size": latest.size}
             event = log_event(tenant, QUORUM_MISSED, payload, event_id=event_id, at=self._clock())
             [result] = await self._store.append(tenant, [Write((event,))])
-            error = result if isinstance(result, WhenceError) else result[0].error
+            error = refusal_of(result)
             if error is not None:
                 raise error
         _log.error("quorum_missed", tenant=tenant, size=latest.size, cosigned_size=size)

@@ -51,6 +51,7 @@ __all__ = [
     "Receipt",
     "Store",
     "Write",
+    "refusal_of",
 ]
 
 AS_OF_SPAN = 100_000
@@ -96,6 +97,11 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     event: Event | None = None
     replayed: bool = False
     error: WhenceError | None = None
+
+
+def refusal_of(result: list[Receipt] | WhenceError) -> WhenceError | None:
+    """Why an event that was appended alone was not stored; None if it is."""
+    return result if isinstance(result, WhenceError) else result[0].error
 
 
 class Head(msgspec.Struct, frozen=True):
