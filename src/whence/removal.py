@@ -60,10 +60,7 @@ from whence.storage.removals import (
 )
 from whence.wire.log_events import EVENT_LOG_ACTOR
 
-__all__ = ["DONE", "KIND", "Pace", "RemovalWork", "list_requests", "request_of"]
-
-KIND = REMOVAL
-"""The kind of the definitions of requests that are not done. Their lease has the same name."""
+__all__ = ["DONE", "Pace", "RemovalWork", "list_requests", "request_of"]
 
 DONE = "removal_done"
 """The kind of those that are done. A tenant keeps the latest `DEFINITIONS_MAX` of them."""
@@ -131,7 +128,7 @@ async def list_requests(store: Store, tenant: str) -> list[tuple[str, RemovalReq
     """The requests of a tenant with their ids, the newest first: those that are not done, and the latest ones that
     are."""
     followers = store.followers
-    found = {each.id: each for each in await followers.list_definitions(KIND, tenant)}
+    found = {each.id: each for each in await followers.list_definitions(REMOVAL, tenant)}
     found |= {each.id: each for each in await followers.list_definitions(DONE, tenant)}
     return [(id_, request_of(found[id_])) for id_ in sorted(found, reverse=True)]
 
@@ -139,7 +136,7 @@ async def list_requests(store: Store, tenant: str) -> list[tuple[str, RemovalReq
 class RemovalWork:
     """The work of removals; see `whence.followers.Work`."""
 
-    kind = KIND
+    kind = REMOVAL
 
     def __init__(
         self, store: Store, *, seals: bool, clock: Callable[[], int] = lambda: time.time_ns() // 1_000
@@ -167,7 +164,7 @@ class RemovalWork:
 
     async def _note(self, tenant: str, request_id: str, reason: str) -> None:
         """Let a request say what it waits for."""
-        definition = await self._store.followers.get_definition(tenant, KIND, request_id)
+        definition = await self._store.followers.get_definition(tenant, REMOVAL, request_id)
         if definition is None or request_of(definition).waits_for == reason:
             return
         request = msgspec.structs.replace(request_of(definition), waits_for=reason)
@@ -176,7 +173,7 @@ class RemovalWork:
 
     async def finish(self, tenant: str, request_id: str) -> None:
         """Do what is left of a request. Does nothing when there is no such request any more. Raises as the store."""
-        definition = await self._store.followers.get_definition(tenant, KIND, request_id)
+        definition = await self._store.followers.get_definition(tenant, REMOVAL, request_id)
         if definition is not None:
             await _Run(self._store, definition, self._clock, self.waiting, seals=self._seals).finish()
 
@@ -460,7 +457,7 @@ class _Run:
             for oldest in done[:too_many]:
                 await followers.delete_definition(self._tenant, DONE, oldest)
             await followers.put_definition(Definition(self._tenant, DONE, id_, 1, msgspec.json.encode(request)))
-        await followers.delete_definition(self._tenant, KIND, id_)
+        await followers.delete_definition(self._tenant, REMOVAL, id_)
 
     async def _wait(self, is_over: Callable[[], Awaitable[bool]], reason: str) -> None:
         """Wait until something is so. After a while the request says what it waits for."""

@@ -10,12 +10,12 @@ import structlog
 
 from whence.errors import Busy, Throttled, WhenceError
 from whence.followers import LEASE_S
-from whence.removal import DONE, KIND, request_of
+from whence.removal import DONE, request_of
 from whence.removal_parts import erased_to, holds_released, last_expired
 from whence.retention import FOR_EVER, Policy, RemovalRequest
 from whence.storage.base import Store
 from whence.storage.followers import Definition
-from whence.storage.removals import POLICY
+from whence.storage.removals import POLICY, REMOVAL
 from whence.wire.ids import new_uuid7
 from whence.wire.log_events import EVENT_LOG_ACTOR
 
@@ -58,14 +58,14 @@ async def request_run(
     store: Store, tenant: str, policy: Policy, by: tuple[str, str], reason: str, now: int
 ) -> tuple[str, RemovalRequest]:
     """Ask for a run of a policy. While the tenant has one that is not done, that is the one. Returns it with its id."""
-    for definition in await store.followers.list_definitions(KIND, tenant):
+    for definition in await store.followers.list_definitions(REMOVAL, tenant):
         request = request_of(definition)
         if request.kind == "retention":
             return definition.id, request
     size = (await store.head(tenant)).size
     request = RemovalRequest(kind="retention", reason=reason, by=by, created_at=now, as_of=size, policy=policy)
     request_id = new_uuid7()
-    await store.followers.put_definition(Definition(tenant, KIND, request_id, 1, msgspec.json.encode(request)))
+    await store.followers.put_definition(Definition(tenant, REMOVAL, request_id, 1, msgspec.json.encode(request)))
     return request_id, request
 
 

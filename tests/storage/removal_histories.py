@@ -18,14 +18,14 @@ from tests.contract.histories import ANNOUNCED_AT, History
 from tests.contract.made import DAY, NOON, TENANT, stored, uuid
 from whence.events import Query
 from whence.quotations import READ_TYPES
-from whence.removal import KIND, RemovalWork
+from whence.removal import RemovalWork
 from whence.retention import Hold, Policy, RemovalRequest, TypeRule
 from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.storage import create_store, verify_store
 from whence.storage.followers import Definition
 from whence.storage.postgres import removals as postgres_removals
-from whence.storage.removals import HOLD
+from whence.storage.removals import HOLD, REMOVAL
 from whence.storage.sqlite import purge as sqlite_purge
 from whence.storage.sqlite import removals as sqlite_removals
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
@@ -180,7 +180,7 @@ class KilledHistory:
             values["pseudonym"] = f"erased-{draw.randrange(10**9)}" if draw.random() < 0.6 else None
         request = RemovalRequest(reason="because", by=BY, **values)
         body = msgspec.json.encode(request)
-        await store.followers.put_definition(Definition(TENANT, KIND, new_uuid7(), 1, body))
+        await store.followers.put_definition(Definition(TENANT, REMOVAL, new_uuid7(), 1, body))
 
     async def _place_hold(self, store: Any, draw: random.Random) -> None:
         query = draw.choice((Query(correlation_ids=(f"f{draw.randint(0, 6)}",)), Query(actor_ids=("a1",))))
@@ -204,7 +204,7 @@ class KilledHistory:
         fuse.attach(store)
         sealing = asyncio.create_task(self._seal(store)) if self.seals else None
         work = RemovalWork(store, seals=self.seals, clock=lambda: time.time_ns() // 1_000 + 400 * DAY)
-        for definition in sorted(await store.followers.list_definitions(KIND, TENANT), key=lambda each: each.id):
+        for definition in sorted(await store.followers.list_definitions(REMOVAL, TENANT), key=lambda each: each.id):
             await work.finish(TENANT, definition.id)
         if sealing is not None:
             sealing.cancel()

@@ -22,7 +22,7 @@ from whence.announcements import announcement, announcement_id, parse_announceme
 from whence.errors import Conflict, WhenceError
 from whence.events import Event, PageRequest, Query, Viewer
 from whence.followers import Definitions
-from whence.removal import DONE, KIND, RemovalWork, list_requests, request_of
+from whence.removal import DONE, RemovalWork, list_requests, request_of
 from whence.removal_previews import preview_erasure, preview_retention
 from whence.retention import Hold, Policy, RemovalRequest, TypeRule, positions_in
 from whence.retention_schedule import RetentionSchedule, policy_of, put_policy
@@ -31,7 +31,7 @@ from whence.sealing import StoreSecret
 from whence.storage import Write, verify_store
 from whence.storage import announced as announced_module
 from whence.storage.followers import Definition
-from whence.storage.removals import HOLD, LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED
+from whence.storage.removals import HOLD, LASTING_TYPES, PAYLOAD_ERASED, REMOVAL, RETENTION_APPLIED
 from whence.wire.ids import new_uuid7
 
 pytestmark = pytest.mark.anyio
@@ -77,7 +77,9 @@ async def asked(store: Any, **fields: Any) -> str:
     values: dict[str, Any] = {"kind": "erasure", "reason": "because", "by": BY, "created_at": later(), "as_of": size}
     request = RemovalRequest(**(values | fields))
     request_id = new_uuid7()
-    assert await store.followers.put_definition(Definition(TENANT, KIND, request_id, 1, msgspec.json.encode(request)))
+    assert await store.followers.put_definition(
+        Definition(TENANT, REMOVAL, request_id, 1, msgspec.json.encode(request))
+    )
     return request_id
 
 
@@ -86,7 +88,7 @@ async def done(store: Any, request_id: str) -> RemovalRequest:
     await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
     definition = await store.followers.get_definition(TENANT, DONE, request_id)
     assert definition is not None
-    assert await store.followers.get_definition(TENANT, KIND, request_id) is None
+    assert await store.followers.get_definition(TENANT, REMOVAL, request_id) is None
     return request_of(definition)
 
 
@@ -652,11 +654,11 @@ async def test_requests_are_finished_one_after_the_other(store: Any) -> None:
     """The worker takes the oldest first, and goes on with those that come meanwhile."""
     await filled(store)
     ids = [await asked(store, event_ids=(uuid(number),)) for number in (1, 2)]
-    definitions = Definitions(await store.followers.list_definitions(KIND, TENANT))
+    definitions = Definitions(await store.followers.list_definitions(REMOVAL, TENANT))
     task = asyncio.create_task(RemovalWork(store, seals=False, clock=later).follow(TENANT, definitions))
     await until_done(store, 2)
     ids.append(await asked(store, event_ids=(uuid(3),)))
-    definitions.replace(await store.followers.list_definitions(KIND, TENANT))
+    definitions.replace(await store.followers.list_definitions(REMOVAL, TENANT))
     await until_done(store, 3)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -21,12 +21,12 @@ from whence.api.responses import JSON, JsonResponse
 from whence.errors import Busy, Forbidden, Invalid, NotFound
 from whence.legal_holds import hold_of
 from whence.permissions import ADMIN, READ, Principal
-from whence.removal import DONE, KIND, list_requests, request_of
+from whence.removal import DONE, list_requests, request_of
 from whence.removal_previews import preview_erasure, preview_retention
 from whence.retention import Hold, Policy, RemovalRequest
 from whence.retention_schedule import policy_of, put_policy, request_run
 from whence.storage.followers import Definition
-from whence.storage.removals import HOLD
+from whence.storage.removals import HOLD, REMOVAL
 from whence.wire.ids import new_uuid7, parse_uuid
 from whence.wire.query import refuse_parameters
 from whence.wire.removal_bodies import (
@@ -293,7 +293,7 @@ async def create_erasure(request: Request) -> JsonResponse:
         pseudonym=f"erased-{secrets.token_hex(_PSEUDONYM_BYTES)}" if asked.names else None,
     )
     erasure_id = new_uuid7()
-    definition = Definition(principal.tenant, KIND, erasure_id, 1, msgspec.json.encode(erasure))
+    definition = Definition(principal.tenant, REMOVAL, erasure_id, 1, msgspec.json.encode(erasure))
     if not await context.store.followers.put_definition(definition):
         raise Busy("The erasure could not be stored. Send it again.")
     location = f"{request.scope['state']['root_path']}{_ERASURES}/{erasure_id}"
@@ -311,7 +311,7 @@ async def get_erasure(request: Request) -> JsonResponse:
     refuse_parameters(request.scope["query_string"])
     context, tenant = context_of(request), _administrator(request).tenant
     erasure_id = _id(request, "erasure_id")
-    for kind in (KIND, DONE):  # in this order, in which a request goes from one to the other
+    for kind in (REMOVAL, DONE):  # in this order, in which a request goes from one to the other
         definition = await context.store.followers.get_definition(tenant, kind, erasure_id)
         if definition is not None and (erasure := request_of(definition)).kind == "erasure":
             return JsonResponse(msgspec.json.encode(removal_body(erasure_id, erasure)))

@@ -36,7 +36,7 @@ POLICY = "retention"
 """The kind and the id of the definition of a tenant's policy of retention."""
 
 REMOVAL = "removal"
-"""The kind of the definitions of removals that are asked for and not done."""
+"""The kind of the definitions of removals that are asked for and not done. Their lease has the same name."""
 
 UNFINISHED_RESTORE = "unfinished_restore"
 """The kind and the id of the definition, of no tenant, that marks a store in which what was erased before a restore has
