@@ -160,28 +160,35 @@ def _whole() -> dict[str, _Export]:
     }
 
 
+def _of(one: _Export, **changes: Any) -> _Export:
+    """Another manifest."""
+    return replace(one, manifest={**one.manifest, **changes})
+
+
+def _meaning(one: _Export, meaning: dict[str, Any]) -> _Export:
+    return _of(one, filter={**one.manifest["filter"], "meaning": meaning})
+
+
+def _without(one: _Export, at: int) -> _Export:
+    """A line is gone, and the manifest counts the others."""
+    return _of(replace(one, lines=[*one.lines[:at], *one.lines[at + 1 :]]), entries=len(one.lines) - 1)
+
+
 def _refused() -> dict[str, _Export]:
+    """By what is wrong: first in the entries, then in the other files, then in single lines."""
+    return {**_refused_entries(), **_refused_files(), **_refused_lines()}
+
+
+def _refused_entries() -> dict[str, _Export]:
     whole = _whole()
-    plain, full, later = whole["failures"], whole["all failures"], whole["all failures since a time"]
+    full, later = whole["all failures"], whole["all failures since a time"]
     lines = list(full.lines)
     changed = lines[8].replace('{"n":8}', '{"n":9}')
-
-    def of(one: _Export, **changes: Any) -> _Export:
-        return replace(one, manifest={**one.manifest, **changes})
-
-    def meaning_of(one: _Export, meaning: dict[str, Any]) -> _Export:
-        return of(one, filter={**one.manifest["filter"], "meaning": meaning})
-
-    def without(one: _Export, at: int) -> _Export:
-        """A line is gone, and the manifest counts the others."""
-        return of(replace(one, lines=[*one.lines[:at], *one.lines[at + 1 :]]), entries=len(one.lines) - 1)
-
     others = [index for index in range(SIZE) if index != 5]
-    with_leaf = _with_leaf(full, 5, _leaf_line(5))
     return {
-        "an event that does not match is dropped": without(full, 5),
-        "it is dropped, and its hash is there": replace(without(full, 5), hashes=_uncovered(others)),
-        "an event that matches is dropped": of(without(full, 4), events=3),
+        "an event that does not match is dropped": _without(full, 5),
+        "it is dropped, and its hash is there": replace(_without(full, 5), hashes=_uncovered(others)),
+        "an event that matches is dropped": _of(_without(full, 4), events=3),
         "two are swapped": replace(full, lines=[*lines[:5], lines[6], lines[5], *lines[7:]]),
         "the positions of two are swapped": replace(
             full,
@@ -192,24 +199,31 @@ def _refused() -> dict[str, _Export]:
                 *lines[7:],
             ],
         ),
-        "the boundary is moved": of(later, boundary=_SINCE + 1, completeFrom=_SINCE + 2),
+        "the boundary is moved": _of(later, boundary=_SINCE + 1, completeFrom=_SINCE + 2),
         "the boundary is dropped": replace(
-            of(without(later, 0), boundary=_SINCE, completeFrom=_SINCE + 1), hashes=_uncovered(range(_SINCE, SIZE))
+            _of(_without(later, 0), boundary=_SINCE, completeFrom=_SINCE + 1), hashes=_uncovered(range(_SINCE, SIZE))
         ),
-        "the end is cut off": of(
+        "the end is cut off": _of(
             replace(full, lines=lines[:-1], hashes=_uncovered(range(SIZE - 1))), entries=len(lines) - 1
         ),
         "another payload": replace(full, lines=[*lines[:8], changed, *lines[9:]]),
         "a payload of an event that does not match": replace(
             full, lines=[*lines[:5], _line(5, with_payload=True), *lines[6:]]
         ),
-        "an event that does not match, not complete": of(
+        "an event that does not match, not complete": _of(
             replace(_made([0, 1, 4, 8, 12], list(_FAILED), *_FAILURES)), entries=5
         ),
-        "another count": of(full, events=5),
-        "another log's size": of(full, asOf=SIZE - 1),
-        "another tenant": of(full, tenantId="other"),
-        "another format": of(full, format="whence-export/2"),
+    }
+
+
+def _refused_files() -> dict[str, _Export]:
+    whole = _whole()
+    plain, full = whole["failures"], whole["all failures"]
+    return {
+        "another count": _of(full, events=5),
+        "another log's size": _of(full, asOf=SIZE - 1),
+        "another tenant": _of(full, tenantId="other"),
+        "another format": _of(full, format="whence-export/2"),
         "a hash is missing": replace(plain, hashes=plain.hashes[1:]),
         "a hash too many": replace(plain, hashes=[*plain.hashes, bytes(32)]),
         "a hash with a byte more": replace(plain, hashes=[*plain.hashes, b"\0"]),
@@ -217,20 +231,28 @@ def _refused() -> dict[str, _Export]:
         "another root": replace(plain, note=signed(checkpoint_text(SIZE, bytes(32)))),
         "another key": replace(plain, key=str(NoteSigner(ORIGIN, bytes(32)).key)),
         "a file that is not listed": replace(plain, more={"notes.txt": "read me\n"}),
-        "a filter that means something else": meaning_of(full, {"outcomes": ["success"]}),
-        "a filter with a field that nobody knows": meaning_of(full, {"outcomes": ["failure"], "more": ["x"]}),
+        "a filter that means something else": _meaning(full, {"outcomes": ["success"]}),
+        "a filter with a field that nobody knows": _meaning(full, {"outcomes": ["failure"], "more": ["x"]}),
+    }
+
+
+def _refused_lines() -> dict[str, _Export]:
+    full = _whole()["all failures"]
+    lines = list(full.lines)
+    with_leaf = _with_leaf(full, 5, _leaf_line(5))
+    return {
         "a white space in an entry": replace(full, lines=[lines[0].replace("{", "{ ", 1), *lines[1:]]),
         "a payload twice": replace(full, lines=[lines[0].replace('"payload":', '"payload":{},"payload":'), *lines[1:]]),
         "a leaf of another event": _with_leaf(full, 5, _leaf_line(5, leaf_of(_event(6).envelope))),
         "a leaf that is no hash": _with_leaf(full, 5, _leaf_line(5, bytes(31))),
-        "a leaf that is not counted": of(with_leaf, leafOnly=0),
+        "a leaf that is not counted": _of(with_leaf, leafOnly=0),
         "a leaf and an envelope": replace(
             full, lines=[*lines[:5], lines[5].replace('"payload"', '"leaf":null,"payload"'), *lines[6:]]
         ),
         "a gap after an event that does not match": _made(
             [0, 1, 4, *range(6, SIZE)], list(_FAILED), *_FAILURES, complete_from=7
         ),
-        "a gap after the first position that is claimed": of(
+        "a gap after the first position that is claimed": _of(
             _made([0, 4, *range(6, SIZE)], list(_FAILED), *_FAILURES), completeFrom=1
         ),
         "a last line that does not end": replace(full, lines=[*lines[:-1], lines[-1][:-1]]),
