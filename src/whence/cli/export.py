@@ -2,7 +2,6 @@
 
 import codecs
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import printable, say
 from whence.client import Value, Whence
 from whence.counting import counted
+from whence.durable_files import sync_file
 from whence.errors import Invalid
 
 __all__ = ["export"]
@@ -121,8 +121,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
     new = path.with_name(f"{path.name}.unfinished")
     try:
         yield new
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
+        sync_file(new)
         new.replace(path)
     except BaseException:
         new.unlink(missing_ok=True)

@@ -5,7 +5,7 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlencode
@@ -44,7 +44,7 @@ from whence.wire.exports import csv_line
 from whence.wire.seals import LogKeysBody
 from whence.wire.times import format_time, parse_query_time
 
-__all__ = ["write_folder"]
+__all__ = ["unfinished_folder", "write_folder"]
 
 
 def write_folder(
@@ -60,21 +60,28 @@ def write_folder(
     text = urlencode(entries_request(**parameters).query)
     if asks_for_payloads(query_of(filter_body(text))) and complete:  # before anything is asked
         raise Invalid.at((), COMPLETE_WITHOUT_PAYLOADS)
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    unfinished.mkdir()
-    try:
+    with unfinished_folder(folder) as unfinished:
         key, checkpoint = _write_checkpoint(whence, unfinished)
         entries = entries_request(**parameters, as_of=checkpoint.size, complete="true" if complete else None)
         manifest = _write_entries(whence, unfinished, checkpoint, text, whence.stream(entries), format_, complete)
         (unfinished / MANIFEST).write_bytes(encode_manifest(manifest))
         check_folder(unfinished, key)
-        for path in unfinished.iterdir():
-            sync_file(path)
+    return manifest
+
+
+@contextmanager
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """Where a folder is written that is to appear once it is complete. After an error there is none."""
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        for written in (*filter(Path.is_file, unfinished.iterdir()), unfinished):
+            sync_file(written)
         unfinished.rename(folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    return manifest
 
 
 def _with_absolute_times(parameters: dict[str, Value]) -> dict[str, Value]:

@@ -12,7 +12,6 @@ The events and checkpoints are proven by the log's key. The other files are what
 none was changed by accident since.
 """
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +19,9 @@ from pathlib import Path
 import msgspec
 
 from whence.cli.export_check import check_folder, described
-from whence.cli.export_folder import write_folder
+from whence.cli.export_folder import unfinished_folder, write_folder
 from whence.client import ApiRequest, ApiResponse, Whence, error_of, list_keys_request
 from whence.client.responses import next_link
-from whence.durable_files import sync_file
 from whence.errors import Invalid, Unsound
 from whence.notes import VerifierKey
 from whence.wire.export_manifests import ExportFileBody, ExportManifestBody
@@ -65,9 +63,7 @@ def write_tenant_folder(whence: Whence, tenant: str, folder: Path) -> ExportMani
     An error leaves no folder. Raises Invalid for a folder that is there, and as `write_folder`."""
     if folder.exists():
         raise Invalid.at((), "The folder for the export must not be there yet.")
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
-    unfinished.mkdir()
-    try:
+    with unfinished_folder(folder) as unfinished:
         manifest = write_folder(whence, unfinished / EVENTS, {}, "ndjson", complete=True)
         for name, path in _ROUTES.items():
             (unfinished / name).write_bytes(_ask(whence, ApiRequest(method="GET", path=path)).body)
@@ -80,12 +76,6 @@ def write_tenant_folder(whence: Whence, tenant: str, folder: Path) -> ExportMani
             tenant_id=tenant,
         )
         (unfinished / TENANT).write_bytes(msgspec.json.format(msgspec.json.encode(body)) + b"\n")
-        for written in (*unfinished.glob("*.json"), unfinished):
-            sync_file(written)
-        unfinished.rename(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     return manifest
 
 
