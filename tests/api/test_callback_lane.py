@@ -21,10 +21,11 @@ from tests.unit.mutants import catches, replaced
 from whence import fairness
 from whence.api import callback_lane
 from whence.api.answered_pages import AnsweredPages
+from whence.api.auth import Authenticator
 from whence.api.callback_lane import CallbackLane
 from whence.api.http_protocol import LimitedProtocol
 from whence.fairness import LoopRounds
-from whence.permissions import READ, WRITE, Principal
+from whence.permissions import READ, WRITE, Principal, hash_unchecked
 from whence.storage.sqlite.engine import SQLiteReads
 
 EVENTS = "/api/v1/events"
@@ -205,6 +206,27 @@ def test_who_may_not_ask_is_at_once_so(own: Served, at_once: list[bytes]) -> Non
         own.wait(own.store.credentials.revoke_key("acme", key.id, time.time_ns() // 1000))
         time.sleep(0.11)  # past the server, so the key is known for a tenth of a second
         assert ask(wire, PAGE, secret)[0] == 401
+
+
+def of_any_kind(self: Authenticator, request: Any) -> Any:
+    """Mutant: a session is as good as a key."""
+    secret = dict(request.scope["headers"]).get(b"x-api-key", b"").decode()
+    known = self._keys.get(hash_unchecked(secret))
+    return None if known is None else self._principal(known.key, via_cookie=False)
+
+
+@catches(replaced(Authenticator, "known", of_any_kind, "sessions_are_keys"))
+def test_a_session_is_no_key(own: Served) -> None:
+    """Though it is found in the same cache."""
+    secret = own.key(READ, WRITE)
+    with own.client(READ, WRITE) as client, Wire(own) as wire:
+        client.post(EVENTS, json=event())
+        assert total(wire, secret) == 1
+        cookie = client.post("/api/v1/session", headers={"Authorization": f"Bearer {secret}"}).headers["set-cookie"]
+        session = cookie.partition(";")[0].removeprefix("vai_token=")
+        wire.send(head("GET", PAGE, f"Cookie: vai_token={session}"))
+        assert wire.answer()[0] == 200
+        assert ask(wire, PAGE, session)[0] == 401
 
 
 UNUSUAL = [
