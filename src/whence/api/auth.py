@@ -330,8 +330,11 @@ class Authenticator:
         known = self._keys.get(cached_as)
         if known is not None:
             return known.key
-        asked_at = self._keys.clock()
         async with self._lookups.place(self._address_of(scope)):
+            known = self._keys.get(cached_as)  # another request may have found it while this one waited
+            if known is not None:
+                return known.key
+            asked_at = self._keys.clock()
             key = await find(self._store.credentials)
         if key is not None and key.alive(_now_us()):
             self._keys.put(cached_as, _CachedKey(key, None, asked_at))
@@ -341,17 +344,21 @@ class Authenticator:
         """The session and the key that it was made with, or None when the session is unknown or has ended."""
         known = self._keys.get(hashed)
         if known is None:
-            asked_at = self._keys.clock()
             async with self._lookups.place(self._address_of(scope)):
-                session = await self._store.credentials.find_session(hashed)
-                key = None if session is None else await self._key_of(session)
-            if session is None or key is None:
-                return None
-            known = _CachedKey(key, session, asked_at)
-            if key.alive(_now_us()):
-                self._keys.put(hashed, known)
-        if known.session is None or known.session.expires_at <= _now_us():
+                known = self._keys.get(hashed) or await self._read_session(hashed)  # as in `_look_up`
+        if known is None or known.session is None or known.session.expires_at <= _now_us():
             return None
+        return known
+
+    async def _read_session(self, hashed: bytes) -> "_CachedKey | None":
+        asked_at = self._keys.clock()
+        session = await self._store.credentials.find_session(hashed)
+        key = None if session is None else await self._key_of(session)
+        if session is None or key is None:
+            return None
+        known = _CachedKey(key, session, asked_at)
+        if key.alive(_now_us()):
+            self._keys.put(hashed, known)
         return known
 
     async def _key_of(self, session: Session) -> ApiKey | None:
