@@ -36,10 +36,9 @@ class PostgresDeletions:
                 raise refusal
             deleted_at = deletion.deleted_at
             if not deletion.noted:
-                # A key that was made since the caller looked at the clock goes too. No event is later, which
-                # `erase_again` relies on.
+                # A key that was made since the caller looked at the clock goes too.
                 newest_key = await connection.fetchval(_SQL["newest_key"], tenant)
-                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
+                deleted_at = max(deleted_at, newest_key)
                 leaf = await connection.fetchval(_SQL["first_leaf"], owner.number)
                 events = () if leaf is None else ((1, leaf),)
                 await note(connection, Erased(tenant, events, deleted_at=deleted_at))
