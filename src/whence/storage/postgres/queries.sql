@@ -69,8 +69,8 @@ SELECT (SELECT a.actor FROM actor a
   FROM unnest($2::text[], $3::text[]) AS asked (actor_id, actor_type)
 
 -- name: add_actor
-INSERT INTO actor (tenant_no, actor, actor_id, actor_type)
-SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
+INSERT INTO actor (tenant_no, actor, actor_id, actor_type, erased_at)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[])
 RETURNING tenant_no
 
 -- name: add_to_flow

@@ -50,7 +50,7 @@ SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tena
 SELECT key FROM actor WHERE tenant_no = ? AND actor_id = ? AND actor_type = ?
 
 -- name: add_actor
-INSERT INTO actor (key, tenant_no, actor_id, actor_type) VALUES (?, ?, ?, ?)
+INSERT INTO actor (key, tenant_no, actor_id, actor_type, erased_at) VALUES (?, ?, ?, ?, ?)
 
 -- name: known_flows
 SELECT correlation_id, key FROM flow WHERE tenant_no = ? AND correlation_id IN (SELECT value FROM carray(?))
