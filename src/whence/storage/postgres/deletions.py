@@ -28,6 +28,8 @@ class PostgresDeletions:
 
         async def delete(connection: Connection, owner: Tenant) -> None:
             await refuse_renumbered(connection, owner)
+            # Otherwise a key that is being added would not be seen here, and survive.
+            await connection.execute(_SQL["lock_limit"], tenant)
             # A tenant without events has no head, and no number to be cached either.
             head = await head_row(connection, Tenant(owner.name, owner.number), "lock_head")
             kinds = [kind for (kind,) in await connection.fetch(_SQL["definition_kinds"], tenant)]

@@ -720,7 +720,7 @@ SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_
 
 -- name: lock_limit
 -- Not on SQLite, which has one writer. Held while keys or definitions of a tenant, or the sessions of a key, are counted
--- and one is added, so that concurrent transactions cannot pass the limit together.
+-- and one is added, so that concurrent transactions cannot pass the limit together, and while a tenant is deleted.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721397))
 
 -- name: count_keys
