@@ -306,13 +306,18 @@ class Authenticator:
         )
 
     async def _of_operator_token(self, scope: Mapping[str, Any], text: str) -> Principal | None:
-        """The principal of an operator's token, while the token and its key are alive."""
+        """The principal of an operator's token, while the token, its key and the tenant are alive. A later tenant of
+        the same name is not the one that it was made for."""
         token = None if self._operator_tokens is None else open_token(self._operator_tokens, text)
         if token is None or token.expires_at <= _now_us():
             return None
         key = await self._find_key_by_id(scope, token.key_id)
         principal = self._principal(key, via_cookie=False)
         if key is None or principal is None or key.ceiling is None:
+            return None
+        async with self._lookups.place(self._address_of(scope)):
+            former = await self._store.deletions.former_logs(token.tenant)
+        if any(log.deleted_at >= token.made_at for log in former):
             return None
         return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
 
