@@ -50,6 +50,30 @@ test("its resource is opened by a key, and shows what happened to it", async () 
   await accessible(page, "lanes of a resource");
 });
 
+test("resources of its flow are put beside it as lanes, causes are drawn between them, and the address keeps them", async () => {
+  const failed = "/r/action_run/5bc32f01-1c36-56f0-baf0-616ad9e238d6";
+  const hostile = encodeURIComponent("<img src=x onerror=alert(1)>");
+  await page.goto(`${inject("server")}${failed}?with=${hostile}`);
+  await page.getByRole("alert").getByText("A part of the address is not type/id").waitFor();
+  const picker = page.getByRole("group", { name: "Another resource beside it" });
+  await page.getByRole("button", { name: "Beside" }).click();
+  await picker.getByRole("button", { name: "inbound_message 3c9fe4c0" }).click();
+  await page.getByRole("button", { name: "Beside" }).click();
+  await picker.getByLabel("The resource").fill("bc7166b7-78bd-5c24-a106-a75fd4d439fc");
+  await picker.getByRole("button", { name: /chat_thread bc7166b7/ }).waitFor();
+  await page.keyboard.press("Enter");
+  const lanes = page.getByRole("list", { name: "Lanes, from the left" }).getByRole("listitem");
+  await lanes.nth(2).getByText("13", { exact: true }).waitFor();
+  await page.getByText("in action_run 5bc32f01, caused by inbound_message 3c9fe4c0").waitFor({ state: "attached" });
+  await page.getByText("in inbound_message 3c9fe4c0, caused by chat_thread bc7166b7").waitFor({ state: "attached" });
+  await accessible(page, "resources beside one another");
+  await page.reload();
+  await lanes.nth(2).waitFor();
+  await page.getByRole("button", { name: "Take inbound_message 3c9fe4c0 away" }).click();
+  await expect.poll(() => new URL(page.url()).searchParams.get("with")).toBe("chat_thread/bc7166b7-78bd-5c24-a106-a75fd4d439fc");
+  quiet(page);
+});
+
 test("a view is saved, and opened again", async () => {
   await page.goto(`${inject("server")}/explore?q=${encodeURIComponent("outcome:failure")}`);
   await rows().nth(1).waitFor();
