@@ -32,6 +32,34 @@ test("the failed runs are found by a query, and the trace of one says why in sen
   expect(await page.locator(".lead").innerText()).toMatch(/book_reservation failed: .* That is because .*gpt-4o called it/s);
 });
 
+test("a trace is played in the order of time, and nothing but the light moves", async () => {
+  const boxes = () => page.locator(".tr, .play-button").evaluateAll((all) => all.map((one) => JSON.stringify(one.getBoundingClientRect())));
+  const strip = page.getByRole("group", { name: "Play", exact: true });
+  const before = await boxes();
+  await page.keyboard.press("p");
+  await strip.getByText("1 of 64 · +0:00.0").waitFor();
+  await page.keyboard.press("p");
+  await strip.getByText("2 of 64").waitFor();
+  await page.waitForTimeout(500); // Motion is reduced, so no timer goes on.
+  await strip.getByText("2 of 64").waitFor();
+  await accessible(page, "a trace that is played");
+  await page.emulateMedia({ reducedMotion: "no-preference" });
+  await strip.getByRole("button", { name: "2×" }).click();
+  await page.keyboard.press("p");
+  await page.getByRole("button", { name: /^Pause/ }).waitFor();
+  expect(await boxes()).toEqual(before);
+  await strip.getByText(/^[1-9]\d of 64/).waitFor();
+  await page.keyboard.press("p");
+  const paused = await strip.getByText(/ of 64/).textContent();
+  await page.keyboard.press(",");
+  expect(Number.parseInt(String(await strip.getByText(/ of 64/).textContent()))).toBe(Number.parseInt(String(paused)) - 1);
+  expect(await page.locator(".tr.now").count()).toBeLessThanOrEqual(1);
+  await page.keyboard.press("Escape");
+  await strip.waitFor({ state: "detached" });
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  expect(await boxes()).toEqual(before);
+});
+
 test("its resource is opened by a key, and shows what happened to it", async () => {
   await page.goBack();
   await rows().nth(1).waitFor();
