@@ -102,6 +102,12 @@ test("resources of its flow are put beside it as lanes, causes are drawn between
   quiet(page);
 });
 
+test("an actor's page says which tools it used for the first time", async () => {
+  await page.goto(`${inject("server")}/actors/automation/airline-api?from=2024-05-01&to=2024-06-01`);
+  await page.locator("section", { hasText: "For the first time" }).getByRole("link", { name: "completed update_reservation_passengers" }).click();
+  await page.getByRole("heading", { level: 1, name: /completed update_reservation_passengers/ }).waitFor();
+});
+
 test("a view is saved, and opened again", async () => {
   await page.goto(`${inject("server")}/explore?q=${encodeURIComponent("outcome:failure")}`);
   await rows().nth(1).waitFor();
