@@ -371,11 +371,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a log in the order of positions: the matching events up to the position `read_to`, from which the next
-    part continues. `size` is the last position of the log in the same snapshot."""
+    part continues. `size` is the last position of the log in the same snapshot, and `log_number` the number of the log
+    in its store: a later tenant of the same name has another one. It is 0 where nothing was stored yet."""
 
     events: list[Event]
     read_to: int
     size: int
+    log_number: int = 0
 
     @property
     def has_more(self) -> bool:

@@ -163,6 +163,35 @@ async def test_a_session_ends_by_itself_and_with_its_key(store: Store) -> None:
     assert await refused(authenticator, request(cookie(alive)))
 
 
+async def test_many_requests_at_once_with_one_credential_look_it_up_a_few_times(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the later ones wait. Else the flood of one tenant delays all who come from the same address."""
+    clock = Clock()
+    authenticator = Authenticator(Settings(), store, clock)
+    secret, key = await new_key(store)
+    session = await new_session(store, key)
+    lookups = 0
+
+    def slow(find: Any) -> Any:
+        async def look_up(hashed: bytes) -> Any:
+            nonlocal lookups
+            lookups += 1
+            clock.now += 0.03
+            await asyncio.sleep(0)
+            return await find(hashed)
+
+        return look_up
+
+    monkeypatch.setattr(store.credentials, "find_key", slow(store.credentials.find_key))
+    monkeypatch.setattr(store.credentials, "find_session", slow(store.credentials.find_session))
+    for header in (bearer(secret), cookie(session)):
+        lookups = 0
+        asked = [authenticator.authenticate(request(header)) for _ in range(60)]
+        assert {principal.key_id for principal in await asyncio.gather(*asked)} == {key.id}
+        assert lookups <= 4
+
+
 async def test_the_last_use_is_noted_in_the_store_at_the_end(store: Store) -> None:
     authenticator = Authenticator(Settings(), store)
     await authenticator.start()

@@ -315,13 +315,18 @@ class Authenticator:
         )
 
     async def _of_operator_token(self, scope: Mapping[str, Any], text: str) -> Principal | None:
-        """The principal of an operator's token, while the token and its key are alive."""
+        """The principal of an operator's token, while the token, its key and the tenant are alive. A later tenant of
+        the same name is not the one that it was made for."""
         token = None if self._operator_tokens is None else open_token(self._operator_tokens, text)
         if token is None or token.expires_at <= _now_us():
             return None
         key = await self._find_key_by_id(scope, token.key_id)
         principal = self._principal(key, via_cookie=False)
         if key is None or principal is None or key.ceiling is None:
+            return None
+        async with self._lookups.place(self._address_of(scope)):
+            former = await self._store.deletions.former_logs(token.tenant)
+        if any(log.deleted_at >= token.made_at for log in former):
             return None
         return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
 
@@ -339,8 +344,11 @@ class Authenticator:
         known = self._keys.get(cached_as)
         if known is not None:
             return known.key
-        asked_at = self._keys.clock()
         async with self._lookups.place(self._address_of(scope)):
+            known = self._keys.get(cached_as)  # another request may have found it while this one waited
+            if known is not None:
+                return known.key
+            asked_at = self._keys.clock()
             key = await find(self._store.credentials)
         if key is not None and key.alive(_now_us()):
             self._keys.put(cached_as, _CachedKey(key, None, asked_at))
@@ -350,17 +358,21 @@ class Authenticator:
         """The session and the key that it was made with, or None when the session is unknown or has ended."""
         known = self._keys.get(hashed)
         if known is None:
-            asked_at = self._keys.clock()
             async with self._lookups.place(self._address_of(scope)):
-                session = await self._store.credentials.find_session(hashed)
-                key = None if session is None else await self._key_of(session)
-            if session is None or key is None:
-                return None
-            known = _CachedKey(key, session, asked_at)
-            if key.alive(_now_us()):
-                self._keys.put(hashed, known)
-        if known.session is None or known.session.expires_at <= _now_us():
+                known = self._keys.get(hashed) or await self._read_session(hashed)  # as in `_look_up`
+        if known is None or known.session is None or known.session.expires_at <= _now_us():
             return None
+        return known
+
+    async def _read_session(self, hashed: bytes) -> "_CachedKey | None":
+        asked_at = self._keys.clock()
+        session = await self._store.credentials.find_session(hashed)
+        key = None if session is None else await self._key_of(session)
+        if session is None or key is None:
+            return None
+        known = _CachedKey(key, session, asked_at)
+        if key.alive(_now_us()):
+            self._keys.put(hashed, known)
         return known
 
     async def _key_of(self, session: Session) -> ApiKey | None:

@@ -17,7 +17,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from whence.api.callback_lane import CallbackLane
-from whence.api.connections import Admitted, ConnectionLimits, Place
+from whence.api.connections import Admitted, ConnectionLimits, Purpose
 from whence.api.responses import error_body
 
 try:
@@ -161,9 +161,9 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         peer = transport.get_extra_info("peername")
         self._admitted = self.limits.admit(peer[0] if isinstance(peer, tuple) else None)
-        if self._admitted.place is Place.REQUESTS:
+        if self._admitted.purpose is Purpose.REQUESTS:
             self._set_deadline(_HEAD_S, self._head_is_late)
-        elif self._admitted.place is Place.PROBES:
+        elif self._admitted.purpose is Purpose.PROBES:
             self._set_deadline(_PROBE_HEAD_S, self._refuse_connection)
         else:
             self._refuse_connection()
@@ -239,7 +239,7 @@ class LimitedProtocol(HttpToolsProtocol):
     @property
     def _is_reserved(self) -> bool:
         """Whether only a probe is answered on this connection."""
-        return self._admitted is not None and self._admitted.place is Place.PROBES
+        return self._admitted is not None and self._admitted.purpose is Purpose.PROBES
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle  # with pipelining, `cycle` is the last request that arrived

@@ -122,8 +122,8 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with what its leaf in the tree was made of.
 
     `salt` is None once the payload is erased; `payload_hash` is SHA-256(salt || payload), in either case.
-    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`. `by_leaf_only`: the id
-    of the event's actor was replaced, so the event no longer matches its leaf.
+    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`. `actor_erased_at` is when
+    the id of the event's actor was replaced, in microseconds: the event no longer matches its leaf then.
     """
 
     event: Event
@@ -131,7 +131,12 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     salt: bytes | None
     payload_hash: bytes
     envelope_version: int
-    by_leaf_only: bool = False
+    actor_erased_at: int | None = None
+
+    @property
+    def by_leaf_only(self) -> bool:
+        """Whether only the leaf is known of what was recorded."""
+        return self.actor_erased_at is not None
 
 
 class Store(Protocol):

@@ -57,7 +57,7 @@ from whence.storage.sqlite.connection import (
 )
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
-from whence.storage.sqlite.deletions import SQLiteDeletions
+from whence.storage.sqlite.deletions import SQLiteDeletions, decide_deletions
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.feed import part_of_feed, position_before
 from whence.storage.sqlite.followers import SQLiteFollowers
@@ -463,6 +463,7 @@ class SQLiteStore(SQLiteReads):
             if self._high_water is not None:
                 undo.callback(self._high_water.close)
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
+                decide_deletions(path, self._writing)
             reading = [connect(path, READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
         super().__init__(path, reading)
