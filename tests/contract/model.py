@@ -81,6 +81,9 @@ class ModelStore(Filters, ModelCredentials):
     def log_state(self, tenant: str) -> LogState | None:
         return None
 
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        return None
+
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
         """Store one request. It works on a copy of the log, which is kept unless the request is refused."""
         log = list(self.logs.get(tenant, []))

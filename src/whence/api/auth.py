@@ -82,7 +82,6 @@ class HTTPConnection(Protocol):
     @property
     def scope(self) -> Mapping[str, Any]:
         """The ASGI scope of an HTTP request."""
-        ...
 
 
 _LOOKUPS = 4
@@ -153,9 +152,7 @@ class Authenticator:
     def known(self, request: HTTPConnection) -> Principal | None:
         """Who sent this request, as `authenticate` says, if its API key was looked up a moment ago; else None."""
         carrier, secret = _carrier(request.scope) or ("", None)
-        if carrier not in ("bearer", "x-api-key") or secret is None:
-            return None
-        known = self._keys.get(hash_unchecked(secret))
+        known = None if carrier == "cookie" or secret is None else self._keys.get(hash_unchecked(secret))
         return None if known is None or known.session is not None else self._principal(known.key, via_cookie=False)
 
     async def redeem(self, request: HTTPConnection, code: str) -> Principal:
@@ -382,8 +379,7 @@ class Authenticator:
         return ApiKey(id=session.key_id, hash=session.hash, tenant=session.tenant or "", scopes=(), created_at=0)
 
     def _same_origin(self, scope: Mapping[str, Any]) -> bool:
-        """Whether a browser sent this from a page of this server. Sec-Fetch-Site decides if it is there, since a page
-        cannot set it; else Origin."""
+        """Whether a page of this server sent this. Sec-Fetch-Site decides, which no page can set; else Origin."""
         sites = header_values(scope, b"sec-fetch-site")
         if sites:
             return sites == ["same-origin"]
@@ -654,8 +650,7 @@ def _token_header(token: str) -> dict[str, Any] | None:
 
 def _token_kid(token: str) -> str | None:
     """The key id that a token names, for the log, which it must not flood."""
-    header = _token_header(token)
-    kid = None if header is None else header.get("kid")
+    kid = (_token_header(token) or {}).get("kid")
     return None if kid is None else str(kid)[:_KID_LOGGED]
 
 
@@ -663,9 +658,8 @@ def _scopes(claim: Any) -> frozenset[str]:
     """The scopes of a claim: text separated by spaces, or a list of texts. Anything else has none."""
     if isinstance(claim, str):
         return frozenset(claim.split(" "))
-    if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
-        return frozenset(claim)
-    return frozenset()
+    is_list = isinstance(claim, list) and all(isinstance(scope, str) for scope in claim)
+    return frozenset(claim) if is_list else frozenset()
 
 
 def _is_time(value: Any) -> bool:

@@ -154,7 +154,12 @@ class Store(Protocol):
 
     def log_state(self, tenant: str) -> LogState | None:
         """The state of a tenant's log now, as `Page.state` has it; None if that cannot be said without waiting. Only on
-        the event loop."""
+        the event loop. Raises Unavailable."""
+        ...
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        """The event that `get_event` finds, without waiting; None if there is none, or one would have to wait for it.
+        Only on the event loop. Raises Unavailable."""
         ...
 
     @property

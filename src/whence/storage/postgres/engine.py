@@ -231,6 +231,10 @@ class PostgresStore:
         """Say nothing: that would be a question to the database; see `Store`."""
         return None
 
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        """Find nothing, as `log_state` does; see `Store`."""
+        return None
+
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""
 
