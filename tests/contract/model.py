@@ -64,6 +64,7 @@ class ModelStore(Filters, ModelCredentials):
 
     reads_at_once = 8
     pages_share_events = True
+    reads_on_loop = False
 
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
         super().__init__()

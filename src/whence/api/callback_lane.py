@@ -32,13 +32,17 @@ __all__ = ["CallbackLane"]
 _Answer = Callable[[Request], JsonResponse | None]
 
 _ANSWERS: Mapping[HTTPRouteHandler, _Answer] = {
+    health.live: health.alive,
+}
+"""What returns the answer of a route, if nothing has to wait for it, else None. It holds nothing until the end."""
+
+_ANSWERS_OF_STORE: Mapping[HTTPRouteHandler, _Answer] = {
     reads.list_events: reads.answered_page,
     reads.list_by_correlation: reads.answered_page,
     reads.list_by_resource: reads.answered_page,
     reads.get_event: reads.event_at_once,
-    health.live: health.alive,
 }
-"""What returns the answer of a route, if nothing has to wait for it, else None. It holds nothing until the end."""
+"""The same, for a store whose short reads need no waiting."""
 
 _CONTROL = bytes({*range(32), 127} - {9, 10, 13})
 """Bytes that no head has."""
@@ -50,6 +54,7 @@ class CallbackLane:
     def __init__(self, middleware: HTTPMiddleware, fast_lane: FastLane) -> None:
         self._middleware = middleware
         self._fast_lane = fast_lane
+        self._answers = {**_ANSWERS, **(_ANSWERS_OF_STORE if fast_lane.context.store.reads_on_loop else {})}
 
     def answer(self, begun: Mapping[str, Any], target: bytes, default_headers: Headers) -> bytes | None:
         """The whole response to a GET without a body that leaves the connection open. None if it would have to wait:
@@ -86,7 +91,7 @@ class CallbackLane:
         scope = {**begun, "method": "GET", "raw_path": path, "query_string": query}
         meant = self._middleware.target_of(scope)
         found = None if meant.slashed_path is not None else self._fast_lane.find("GET", meant.path)
-        answer_of = None if found is None else _ANSWERS.get(found[0])
+        answer_of = None if found is None else self._answers.get(found[0])
         if found is None or answer_of is None or http_refusal(scope) is not None:
             return None
         state = self._middleware.begin(scope, meant)

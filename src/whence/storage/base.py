@@ -152,6 +152,9 @@ class Store(Protocol):
     pages_share_events: bool
     """Whether an event stays the same object while it is in memory, so that what is made of it is worth keeping."""
 
+    reads_on_loop: bool
+    """Whether short reads need no waiting. If not, `log_state` and `event_now` never find anything."""
+
     def log_state(self, tenant: str) -> LogState | None:
         """The state of a tenant's log now, as `Page.state` has it; None if that cannot be said without waiting. Only on
         the event loop. Raises Unavailable."""

@@ -130,6 +130,7 @@ class PostgresStore:
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
         self.pages_share_events = False
+        self.reads_on_loop = False
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers = KindsCache()
         self._tenants: dict[str, int] = {}

@@ -121,6 +121,7 @@ class SQLiteReads:
         self._readers = Readers(connections)
         self.reads_at_once = len(connections)
         self.pages_share_events = True
+        self.reads_on_loop = True
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, tuple[tuple[int, int, int], dict[int, Kind]]] = {}
         """By tenant, with its number, and how many kinds were given and how many removed: neither ever falls."""
