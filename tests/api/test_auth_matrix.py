@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from tests.api.conftest import RUN_ID, Served, event, serving
 from tests.api.credentials import ISSUER, SECRET, claims_of, jwt_of, raw_jwt, rsa_key
 from tests.examples import soak
-from whence.api import auth, reads
+from whence.api import auth, reads, token_verifier
 from whence.api.operator_tokens import PURPOSE, OperatorToken, seal_token
 from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret, new_sign_in_code
 from whence.sealing import StoreSecret
@@ -607,17 +607,17 @@ def test_a_token_of_any_audience_is_found(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_401_that_tells_its_cause_is_found(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: one cause has a sentence of its own."""
-    verify = auth.TokenVerifier.verify
+    verify = token_verifier.TokenVerifier.verify
 
     async def telling(self: Any, secret: str, *, via_cookie: bool) -> Any:
         try:
             return await verify(self, secret, via_cookie=via_cookie)
-        except auth.TokenRefused:
+        except token_verifier.TokenRefused:
             if secret.count(".") != 2:
                 raise
             error = auth.Unauthenticated()
             error.args = ("This token does not hold.",)
             raise error from None
 
-    monkeypatch.setattr(auth.TokenVerifier, "verify", telling)
+    monkeypatch.setattr(token_verifier.TokenVerifier, "verify", telling)
     assert "2 kinds of 401 by GET" in failures(guarded, LIST)
