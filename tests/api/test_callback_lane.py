@@ -78,6 +78,7 @@ def until_at_once(at_once: list[bytes], again: Callable[[], object]) -> None:
         again()
 
 
+@pytest.mark.usefixtures("remembered")
 def test_what_was_answered_is_answered_at_once(own: Served, at_once: list[bytes]) -> None:
     """With the same bytes on the wire, but for the date and the request id."""
     secret = own.key(READ, WRITE)
@@ -123,6 +124,7 @@ def without_epoch(self: SQLiteReads, tenant: str) -> Any:
 
 
 @catches(replaced(AnsweredPages, "last", ever_the_same, "answers_hold_for_ever"))
+@pytest.mark.usefixtures("remembered")
 def test_an_event_is_in_the_next_page(own: Served, at_once: list[bytes]) -> None:
     """However often the page was asked for before."""
     secret = own.key(READ, WRITE)
@@ -138,6 +140,7 @@ def check_total(wire: Wire, secret: str, number: int) -> None:
 
 
 @catches(replaced(SQLiteReads, "log_state", without_epoch, "removals_make_no_difference"))
+@pytest.mark.usefixtures("remembered")
 def test_what_was_erased_is_in_no_page(own: Served, at_once: list[bytes], tmp_path: Path) -> None:
     """From the next one on, also if another process erased it. The size of the log is the same then."""
     secret = own.key(READ, WRITE)
@@ -174,6 +177,7 @@ def erased_events_are_kept(patch: pytest.MonkeyPatch) -> None:
     replaced(SQLiteReads, "_find", without_viewer, "everyone_sees_everything"),
     erased_events_are_kept,
 )
+@pytest.mark.usefixtures("remembered")
 def test_an_event_is_answered_at_once(own: Served, at_once: list[bytes], tmp_path: Path) -> None:
     """To those who may see it, and as it is now."""
     secret, narrowed, one = own.key(READ, WRITE), own.key(f"{READ}:decision"), f"{EVENTS}/{ID}1"
@@ -193,6 +197,7 @@ def test_an_event_is_answered_at_once(own: Served, at_once: list[bytes], tmp_pat
         assert json.loads(ask(wire, one, secret)[2])["payload"] is None
 
 
+@pytest.mark.usefixtures("remembered")
 def test_a_large_event_is_counted(own: Served, at_once: list[bytes]) -> None:
     """While it is sent, so it goes the long way."""
     secret = own.key(READ, WRITE)
@@ -203,6 +208,7 @@ def test_a_large_event_is_counted(own: Served, at_once: list[bytes]) -> None:
     assert at_once == []
 
 
+@pytest.mark.usefixtures("remembered")
 def test_a_relative_time_is_never_answered_at_once(own: Served, at_once: list[bytes]) -> None:
     """It is another time in each request."""
     secret = own.key(READ, WRITE)
@@ -220,6 +226,7 @@ def last_of_anyone(self: AnsweredPages, viewer: Any, asked: Any) -> Any:
 
 
 @catches(replaced(AnsweredPages, "last", last_of_anyone, "everyone_gets_the_same_answer"))
+@pytest.mark.usefixtures("remembered")
 def test_an_answer_is_that_of_its_viewer(own: Served, at_once: list[bytes]) -> None:
     """A key that may see some of the events asks the same question, on the same connection."""
     all_of_it, narrowed = own.key(READ, WRITE), own.key(f"{READ}:decision")
@@ -265,6 +272,7 @@ def of_any_kind(self: Authenticator, request: Any) -> Any:
 
 
 @catches(replaced(Authenticator, "known", of_any_kind, "sessions_are_keys"))
+@pytest.mark.usefixtures("remembered")
 def test_a_session_is_no_key(own: Served) -> None:
     """Though it is found in the same cache."""
     secret = own.key(READ, WRITE)
@@ -334,6 +342,7 @@ def test_one_of_many_requests_in_a_packet_is_answered_at_once(served: Served, at
 
 
 @catches(replaced(LoopRounds, "has_time", lambda self: True, "rounds_have_no_end"))
+@pytest.mark.usefixtures("remembered")
 def test_a_round_without_time_leaves_answers_for_the_next(
     own: Served, at_once: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +356,7 @@ def test_a_round_without_time_leaves_answers_for_the_next(
     assert at_once == []
 
 
+@pytest.mark.usefixtures("remembered")
 def test_reads_that_are_recorded_are_recorded(tmp_path: Path, at_once: list[bytes]) -> None:
     """So none of them is answered at once."""
     with serving(tmp_path, record=("reads",)) as running, Wire(running) as wire:
