@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 // Tests in a real Chromium against a real server, one after the other: `npm run test:browser`. WHENCE_BROWSER_RUN names
-// another of the files: pictures or budgets.
+// another of the files: pictures, tasks or budgets.
 const other = process.env.WHENCE_BROWSER_RUN;
 
 export default defineConfig({

@@ -143,5 +143,8 @@ test("what arrives waits under a pill while somebody reads, and hostile text is 
   await page.getByText("U+202E").first().waitFor();
   expect(await page.locator("img, svg[onload]").count()).toBe(0);
   expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+  await page.goto(`${inject("server")}/actors/agent/${encodeURIComponent(HOSTILE.actorId)}`);
+  await page.locator("section", { hasText: "For the first time" }).getByText("failed <script>alert(3)</script>").waitFor();
+  expect(await page.locator("img, svg[onload]").count()).toBe(0);
   quiet(page);
 });

@@ -201,3 +201,29 @@ test("the policy, its preview, a hold and an erasure until it is done are shown,
   await page.context().close();
   await phone.context().close();
 });
+
+test("an export is recorded with who made it and its filters as text, and reads say how to record them", async () => {
+  const q = 'outcome:failed actor:"agent/<img src=x onerror=alert(1)>"';
+  const answer = await fetch(`${server}/api/v1/events/export?${new URLSearchParams({ q, format: "csv" })}`, { headers: { "X-API-Key": inject("key") } });
+  expect(answer.ok).toBe(true);
+  await answer.text();
+  const page = await visit("/integrity?tab=exports");
+  const row = page.getByRole("row").filter({ hasText: "an export of events" }).first();
+  await row.getByText('actor:"agent/<img src=x onerror=alert(1)>"').waitFor();
+  await row.getByRole("link", { name: /demo/ }).waitFor();
+  await accessible(page, "exports");
+  await row.getByRole("link", { name: "Explore" }).click();
+  await page.waitForURL(/\/explore/);
+  expect(new URL(page.url()).searchParams.get("q")).toBe(q);
+  const phone = await visit("/integrity?tab=exports", "phone", "dark");
+  await phone.getByText("an export of events").first().waitFor();
+  await accessible(phone, "exports on a phone");
+  expect(await phone.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+  await phone.getByRole("link", { name: "Who looked" }).click();
+  await phone.getByText("WHENCE_RECORD=reads").waitFor();
+  await accessible(phone, "reads that are not recorded");
+  quiet(page);
+  quiet(phone);
+  await page.context().close();
+  await phone.context().close();
+});

@@ -22,7 +22,8 @@ const START_S = 60;
 
 export default async function setup(project: TestProject) {
   const folder = mkdtempSync(join(tmpdir(), "whence-console-"));
-  const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, TMPDIR: folder };
+  const folders = { HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, TMPDIR: folder };
+  const env = { PATH: process.env.PATH, ...folders, WHENCE_RECORD: "exports", WHENCE_WEBHOOK_ALLOW: "127.0.0.1/32" };
   const whence = (...words: string[]) => execFileSync(WHENCE, words, { env, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   const port = await freePort();
   const server = `http://127.0.0.1:${port}`;

@@ -29,6 +29,7 @@ __all__ = [
     "EventPart",
     "FeedPage",
     "Keyset",
+    "LogState",
     "NewEvent",
     "Page",
     "PageRequest",
@@ -345,9 +346,14 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     removal_epoch: int = 0
 
 
+LogState = tuple[int, int, int]
+"""What names the state of a log, which only grows but for removals: the number of its tenant, which no other ever gets,
+its size and its removal epoch. As long as these are the same, every answer about the log is."""
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a listing. `total` counts all matches in the page's own snapshot; `as_of` is its last position, and
-    `removal_epoch` says which removals came before it."""
+    `removal_epoch` says which removals came before it. `state` is that of the log, where the store can name it."""
 
     events: list[Event]
     total: int
@@ -355,6 +361,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     as_of: int
     removal_epoch: int = 0
+    state: LogState | None = None
 
     @property
     def has_next(self) -> bool:

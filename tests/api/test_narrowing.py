@@ -61,6 +61,7 @@ NOT_FOR_READERS = {
     "wait_for_idle_writer": "reads nothing",
     "head": "for followers and operators, without any event",
     "changed": "for followers, without any event",
+    "log_state": "the size of a log, by which answers that were made for the same reader are found again",
     "position_before": "a position, which is answered as a token",
     "tenants": "for the operator",
     "read_log": "for the operator's copy, and for entries, which a route refuses to narrowed readers",

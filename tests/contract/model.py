@@ -26,6 +26,7 @@ from whence.events import (
     Counts,
     Event,
     FeedPage,
+    LogState,
     NewEvent,
     Page,
     PageRequest,
@@ -76,6 +77,9 @@ class ModelStore(Filters, ModelCredentials):
     async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
         self.size_before = len(self.logs.get(tenant, []))
         return [self.store(tenant, write) for write in writes]
+
+    def log_state(self, tenant: str) -> LogState | None:
+        return None
 
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
         """Store one request. It works on a copy of the log, which is kept unless the request is refused."""

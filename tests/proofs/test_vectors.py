@@ -96,7 +96,7 @@ def test_envelopes_leaves_and_roots_are_those_of_the_vectors() -> None:
         if str(size) in roots:
             assert tree.root().hex() == roots[str(size)]
         if size < 70_000:
-            tree.append(whole_tree().leaves[size])
+            tree.append(whole_tree().leaf(size))
 
 
 def _any_spelling(data: bytes) -> EnvelopeV1:

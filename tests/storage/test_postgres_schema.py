@@ -42,6 +42,9 @@ SQLITE_ONLY = {
     "unindexed",
     # for the ledger of erasures beside a file
     "event_of_actor",
+    "was_deleted",
+    # a read that does not wait
+    "log_state",
     # two steps instead of graph_events_by_flow
     "keys_by_flow",
     # parts of the head's row, for verification and for seals

@@ -16,6 +16,7 @@ import { counted, grouped } from "../common/times";
 import { useZoneName, When } from "../common/When";
 import { LAST_WEEK } from "./ActorsPage";
 import type { ActorAnswer, Counted, FirstTime, Triggers } from "./answers";
+import { firstValuesOptions } from "./firstValues";
 import { failureRate, percentText, rateChange, reasonsOf } from "./change";
 import { PAYLOAD, payloadFacetsOptions, payloadPathsOptions } from "../explore/answers";
 import "./actors.css";
@@ -96,7 +97,7 @@ function ActorDetail({ actor }: { actor: ActorAnswer }) {
           <Types title="To what" column="Resource type" rows={actor.byResourceType} self={self} name="resource" period={period} />
         </div>
         <div>
-          <FirstTimes firstTimes={actor.firstTimes} />
+          <FirstTimes firstTimes={actor.firstTimes} self={self} period={period} />
           {actor.triggeredBy && <TriggeredBy triggers={actor.triggeredBy} total={actor.total} />}
           <Reasons actor={actor} period={period} />
         </div>
@@ -252,23 +253,36 @@ function Unnamed({ count, events, words }: { count: number; events: number; word
   );
 }
 
-function FirstTimes({ firstTimes }: { firstTimes: readonly FirstTime[] }) {
+/** What it did for the first time in the period: event types, and values at the indexed paths of payloads. */
+function FirstTimes({ firstTimes, self, period }: { firstTimes: readonly FirstTime[]; self: string; period: Period }) {
+  const words = useWords();
+  const paths = useQuery(payloadPathsOptions).data ?? [];
+  const { data: values } = useQuery({ ...firstValuesOptions(self, period, paths), enabled: paths.length > 0 });
+  const all = [
+    ...firstTimes.map(({ eventType, at, eventId }) => ({ key: eventType, at, eventId, name: eventType, sentence: null, title: eventType })),
+    ...(values?.found ?? []).map(({ path, value, event }) => {
+      const sentence = sentenceOfEvent(event, words);
+      return { key: `${path}=${value}`, at: event.occurredAt, eventId: event.id, name: value, sentence, title: `${PAYLOAD}${path}, ${event.eventType}` };
+    }),
+  ].sort((one, other) => Date.parse(other.at) - Date.parse(one.at));
   return (
     <section className="block">
       <h3 className="lab h">
         For the first time <span className="n">in this period, latest first</span>
       </h3>
-      {firstTimes.length === 0 && <p className="t3">Nothing that it had not done before.</p>}
-      {firstTimes.map(({ eventType, at, eventId }) => (
-        <div key={eventType} className="line">
-          <Link className="cut grow link plain mono xs" to="/e/$eventId" params={{ eventId }} search={{}}>
-            {eventType}
+      {all.length === 0 && <p className="t3">Nothing that it had not done before.</p>}
+      {all.map(({ key, at, eventId, name, sentence, title }) => (
+        <div key={key} className="line">
+          <Link className="cut grow link plain" to="/e/$eventId" params={{ eventId }} search={{}} title={title}>
+            {sentence?.isVerb && <span className={sentence.isFailure ? "fw" : "t2"}>{sentence.verb} </span>}
+            <bdi className="mono xs">{name}</bdi>
           </Link>
           <span className="xs t3">
             <When at={at} />
           </span>
         </div>
       ))}
+      {values !== undefined && values.unknown > 0 && <p className="t3 xs">{counted(values.unknown, "further value")} in the payloads may be new too.</p>}
     </section>
   );
 }

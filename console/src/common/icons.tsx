@@ -32,6 +32,8 @@ const SHAPES = {
   unfold: <path d="m5 6 3-3 3 3M5 10l3 3 3-3" />,
   portal: <><rect x="2.5" y="2.5" width="11" height="11" rx="2" /><path d="M6 10l4-4M6.5 6H10v3.5" /></>,
   cycle: <path d="M13 8a5 5 0 0 1-9.2 2.7M3 8a5 5 0 0 1 9.2-2.7M12.5 2.5v3h-3M3.5 13.5v-3h3" />,
+  play: <path d="M5.5 3.5v9l7-4.5z" />,
+  pause: <path d="M5.5 3.5v9M10.5 3.5v9" />,
   left: <path d="M12.5 8h-9M7 4.500 3.500 8 7 11.500" />,
 } satisfies Record<string, ReactNode>;
 

@@ -1,8 +1,7 @@
 import { useSyncExternalStore } from "react";
 
-/** Whether the window is at most so wide, in pixels. */
-export function useWidthAtMost(width: number): boolean {
-  const query = `(max-width: ${width}px)`;
+/** Whether a media query holds, now and when that changes. */
+export function useMedia(query: string): boolean {
   return useSyncExternalStore(
     (listener) => {
       const list = matchMedia(query);
@@ -12,3 +11,6 @@ export function useWidthAtMost(width: number): boolean {
     () => matchMedia(query).matches,
   );
 }
+
+/** Whether the window is at most so wide, in pixels. */
+export const useWidthAtMost = (width: number): boolean => useMedia(`(max-width: ${width}px)`);

@@ -12,6 +12,7 @@ import { Icon } from "../common/icons";
 import { ErrorState, Loading } from "../common/states";
 import { counted, grouped } from "../common/times";
 import { When } from "../common/When";
+import { Exports, Reads } from "./Recorded";
 import { Retention } from "./Retention";
 import { LogVerdict } from "./Verdict";
 import { eventsPerSecond, followerPlace, kept, rateText, type Reading } from "./rate";
@@ -49,23 +50,39 @@ function useRate(size: number | undefined, atMs: number): number | null {
   return eventsPerSecond(readings);
 }
 
-/** The log and what follows it, or what is removed from it on purpose. */
+const TABS = {
+  log: { name: "Log", title: "Integrity", body: Log },
+  retention: { name: "Retention and erasure", title: "Retention", body: Retention },
+  exports: { name: "Exports", title: "Exports", body: Exports },
+  reads: { name: "Who looked", title: "Who looked", body: Reads },
+} as const;
+type Tab = keyof typeof TABS;
+
+/** The log and what follows it, what is removed from it on purpose, and who took or read what. */
 export function IntegrityPage() {
-  const { tab } = useSearch({ strict: false }) as Search;
-  const isRetention = tab === "retention";
+  const search = useSearch({ strict: false }) as Search;
+  const tab: Tab = search.tab !== undefined && Object.hasOwn(TABS, search.tab) ? (search.tab as Tab) : "log";
+  const { title, body: Body } = TABS[tab];
   return (
-    <Screen title={isRetention ? "Retention" : "Integrity"} {...(isRetention && { within: { to: "/integrity", name: "Integrity" } })}>
+    <Screen title={title} {...(tab !== "log" && { within: { to: "/integrity", name: "Integrity" } })}>
       <div className="tb pad set-tabs">
         <nav className="seg" aria-label="Integrity">
-          <Link to="/integrity" search={{}} activeOptions={{ exact: true }} aria-current={isRetention ? undefined : "page"}>
-            Log
-          </Link>
-          <Link to="/integrity" search={{ tab: "retention" }} aria-current={isRetention ? "page" : undefined}>
-            Retention and erasure
-          </Link>
+          {(Object.keys(TABS) as Tab[]).map((each) => (
+            <Link
+              key={each}
+              to="/integrity"
+              search={each === "log" ? {} : { tab: each }}
+              activeOptions={{ exact: true }}
+              aria-current={each === tab ? "page" : undefined}
+            >
+              {TABS[each].name}
+            </Link>
+          ))}
         </nav>
       </div>
-      <div className="body sc">{isRetention ? <Retention /> : <Log />}</div>
+      <div className="body sc">
+        <Body />
+      </div>
     </Screen>
   );
 }

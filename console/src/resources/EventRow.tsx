@@ -4,35 +4,37 @@ import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { asOutcome, OutcomeMark } from "../common/marks";
 import { When } from "../common/When";
+import { LaneMarks } from "./LaneMarks";
+import type { CauseGuide } from "./together";
 
-const LANE_PX = 20;
+export interface Lane {
+  count: number;
+  at: number;
+  guide: CauseGuide;
+  /** The lanes in words, for screen readers. */
+  words: string;
+}
 
 interface Props {
   event: LogEvent;
   isOtherFlow: boolean;
   /** In which of how many lanes it lies, if there are lanes. */
-  lane?: { count: number; at: number } | null;
+  lane?: Lane | null;
 }
 
 /** An event in a timeline: its mark, when, and what it says. */
 export function EventRow({ event, isOtherFlow, lane }: Props) {
   const words = useWords();
+  const mark = <OutcomeMark outcome={asOutcome(event.outcome)} />;
   return (
     <li className={`tl-row${isOtherFlow ? " cutline" : ""}${lane ? " laned" : ""}`}>
-      {lane ? (
-        <span className="lanes" style={{ width: lane.count * LANE_PX }}>
-          <span style={{ marginLeft: lane.at * LANE_PX }}>
-            <OutcomeMark outcome={asOutcome(event.outcome)} />
-          </span>
-        </span>
-      ) : (
-        <OutcomeMark outcome={asOutcome(event.outcome)} />
-      )}
+      {lane ? <LaneMarks {...lane}>{mark}</LaneMarks> : mark}
       <span className="xs t2 tl-time">
         <When at={event.occurredAt} />
       </span>
       <Link to="/e/$eventId" params={{ eventId: event.id }} search={{}} className="row-link tl-said">
         <SentenceLine sentence={sentenceOfEvent(event, words)} actorType={event.actorType} />
+        {lane && <span className="visually-hidden"> {lane.words}</span>}
       </Link>
       <Link to="/trace/$eventId" params={{ eventId: event.id }} search={{}} className="link xs only-wide" aria-label={`Why: trace of the event at position ${event.position}`}>
         Why

@@ -1,10 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { useId, useState } from "react";
 import { ApiError } from "../api/client";
-import { counted } from "../common/times";
 import { Icon } from "../common/icons";
-import { openTenant, readTenants, type Tenants } from "../session/session";
-import { offerOf } from "./tenants";
+import { openTenant, readTenants } from "../session/session";
+import { offerOf, restWords } from "./tenants";
 
 const FIELD_FROM = 8;
 
@@ -21,7 +20,9 @@ export function TenantList({ here, apiKey, onOpened }: {
   const [wrong, setWrong] = useState<string | null>(null);
   const field = useId();
   if (!data || (!data.anyTenant && data.names.length < 2)) return null;
-  const { names, hidden, other } = offerOf(data, typed);
+  const offer = offerOf(data, typed);
+  const { names, other } = offer;
+  const rest = restWords(data, offer);
 
   async function open(name: string) {
     setBusy(true);
@@ -87,7 +88,7 @@ export function TenantList({ here, apiKey, onOpened }: {
           </li>
         )}
       </ul>
-      <Rest data={data} shown={names.length} hidden={hidden} />
+      {rest !== "" && <p className="tenant-line t3 xs">{rest}</p>}
       {wrong !== null && (
         <p className="failed tenant-line" role="alert">
           <Icon name="warning" small />
@@ -96,14 +97,4 @@ export function TenantList({ here, apiKey, onOpened }: {
       )}
     </section>
   );
-}
-
-/** What the list does not show. */
-function Rest({ data, shown, hidden }: { data: Tenants; shown: number; hidden: number }) {
-  const words = [
-    shown === 0 ? "No tenant has this in its name." : "",
-    hidden > 0 ? `${counted(hidden, "more tenant")} fit.` : "",
-    data.more ? "There are more than these 1,000: type the whole name of another." : "",
-  ].filter((word) => word !== "");
-  return words.length === 0 ? null : <p className="tenant-line t3 xs">{words.join(" ")}</p>;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { listOf, offerOf } from "./tenants";
+import { listOf, offerOf, restWords } from "./tenants";
 
 const tenants = { anyTenant: true, more: false, names: ["acme", "beta", "beta-acme", "gamma"] };
 
@@ -22,6 +22,15 @@ describe("what a menu of tenants shows", () => {
   test("of many names a hundred, and it counts the rest", () => {
     const names = Array.from({ length: 130 }, (_, number) => `tenant-${number}`);
     expect(offerOf({ ...tenants, names }, "").hidden).toBe(30);
+  });
+
+  test("no tenant is denied that is only not listed", () => {
+    const words = (all: typeof tenants, typed: string) => restWords(all, offerOf(all, typed));
+    expect(words(tenants, "zeta")).toBe("No tenant has this in its name.");
+    expect(words(tenants, "acme")).toBe("");
+    const some = { ...tenants, more: true };
+    expect(offerOf(some, "zeta").other).toBe("zeta");
+    expect(words(some, "zeta")).toBe("None of the 4 tenants listed has this in its name. There are more than these 4: type the whole name of another.");
   });
 });
 

@@ -1,4 +1,5 @@
 /** Which tenants a menu shows for what was typed, and where one is in another tenant. Pure. */
+import { counted, grouped } from "../common/times";
 import type { Tenants } from "../session/session";
 
 const SHOWN_MAX = 100;
@@ -21,6 +22,15 @@ export function offerOf({ names, anyTenant, more }: Tenants, typed: string): Off
   const shown = [...fitting].sort((a, b) => begins(a) - begins(b)).slice(0, SHOWN_MAX);
   const other = anyTenant && more && TENANT.test(text) && !names.includes(text) ? text : null;
   return { names: shown, hidden: fitting.length - shown.length, other };
+}
+
+/** What a list does not show, in sentences; empty when it shows all. Where not all tenants are listed, it speaks of those listed only. */
+export function restWords({ names, more }: Tenants, offer: Offer): string {
+  const words: string[] = [];
+  if (offer.names.length === 0) words.push(more ? `None of the ${counted(names.length, "tenant")} listed has this in its name.` : "No tenant has this in its name.");
+  if (offer.hidden > 0) words.push(offer.hidden === 1 ? "1 more fits." : `${counted(offer.hidden, "more tenant")} fit.`);
+  if (more) words.push(`There are more than these ${grouped(names.length)}: type the whole name of another.`);
+  return words.join(" ");
 }
 
 /** The list that an address belongs to, which every tenant has. */

@@ -5,6 +5,7 @@ import { at, isFailure, timeOf, type Graph } from "./graph";
 import { rowHeight, type Heights } from "./heights";
 import { buildLaneGuides, type LaneGuide } from "./laneLines";
 import { buildLanes, laneX, type LaneOf, type Lanes } from "./lanes";
+import type { Played } from "./play";
 import { RowList } from "./RowList";
 import { isOpen, type EventRow, type Row } from "./rows";
 import { rowId } from "./TreeRow";
@@ -20,10 +21,11 @@ interface Props {
   isPhone: boolean;
   onBy: (by: LaneOf) => void;
   onSelect: (index: number) => void;
+  lookOf: (row: Row) => Played;
 }
 
 /** The same rows as the tree, with a column for each actor or resource in place of the gutter. */
-export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, onBy, onSelect }: Props) {
+export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, onBy, onSelect, lookOf }: Props) {
   const all = useMemo(() => buildLanes(graph, by, isPhone ? 5 : 8), [graph, by, isPhone]);
   const shown = useMemo(() => rows.filter((row) => row.kind !== "because" && row.kind !== "ledTo"), [rows]);
   const guides = useMemo(() => buildLaneGuides(shown, graph, all), [shown, graph, all]);
@@ -60,6 +62,7 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
           below={heightAt(index + 1)}
           top={top}
           isCursor={index === shownCursor}
+          look={lookOf(at(shown, index))}
           onSelect={() => onSelect(rows.indexOf(at(shown, index)))}
         />
       )}
@@ -106,12 +109,13 @@ interface LaneRowProps {
   below: number;
   top: number;
   isCursor: boolean;
+  look: Played;
   onSelect: () => void;
 }
 
 const LaneRow = memo(function LaneRow(props: LaneRowProps) {
-  const { graph, row, index, height, top, isCursor, width, onSelect } = props;
-  const classes = ["tr", "lr", row.relation === "focus" ? "cur" : "", isCursor ? "on" : ""].filter((one) => one !== "").join(" ");
+  const { graph, row, index, height, top, isCursor, look, width, onSelect } = props;
+  const classes = ["tr", "lr", row.relation === "focus" ? "cur" : "", isCursor ? "on" : "", look ?? ""].filter((one) => one !== "").join(" ");
   return (
     <div
       role="row"

@@ -7,8 +7,16 @@ import { atLeast } from "./words";
 
 const HEIGHT = 78;
 
+interface Props {
+  graph: Graph;
+  trace: Trace;
+  onNode: (node: number) => void;
+  /** The node that is played, or null. */
+  played: number | null;
+}
+
 /** The whole trace in 78 px: who acted when, the way to the selected event, and every failure. */
-export const Overview = memo(function Overview({ graph, trace, onNode }: { graph: Graph; trace: Trace; onNode: (node: number) => void }) {
+export const Overview = memo(function Overview({ graph, trace, onNode, played }: Props) {
   const ref = useRef<HTMLDivElement>(null);
   const width = useWidth(ref) - 48;
   const left = usePhone() ? 22 : 128;
@@ -37,6 +45,7 @@ export const Overview = memo(function Overview({ graph, trace, onNode }: { graph
             <path d={shape.crosses} stroke="var(--on-fail)" strokeWidth="1.5" />
           </g>
           <circle cx={shape.focus.x} cy={shape.focus.y} r="8" fill="none" stroke="var(--accent)" strokeWidth="1.5" />
+          {played !== null && <Playhead shape={shape} node={played} />}
           {shape.ticks.map(({ x, text, anchor, isFocus }) => (
             <text key={`${x}${text}`} x={x} y="75" textAnchor={anchor} className={isFocus ? "ax foc" : "ax"}>
               {text}
@@ -47,6 +56,17 @@ export const Overview = memo(function Overview({ graph, trace, onNode }: { graph
     </div>
   );
 });
+
+/** Where playing is. */
+function Playhead({ shape, node }: { shape: Shape; node: number }) {
+  const { x, y } = shape.points[node] ?? shape.focus;
+  return (
+    <g stroke="var(--text)" strokeWidth="1.5" fill="none" className="playhead">
+      <line x1={x} x2={x} y1="2" y2="66" />
+      <circle cx={x} cy={y} r="6" />
+    </g>
+  );
+}
 
 const GLYPHS: Record<string, string> = { user: "user", anonymous: "user", agent: "agent", automation: "automation", service: "automation", integration: "automation" };
 const NAME_MAX = 16;

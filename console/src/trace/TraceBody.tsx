@@ -17,12 +17,14 @@ import { Lead } from "./Lead";
 import { useHeights, usePhone } from "./media";
 import { nodeOf, placeOf, stepFrom, type Step } from "./navigate";
 import { Overview } from "./Overview";
+import { PlayStrip } from "./PlayStrip";
 import { buildRows, isOpen, type Row } from "./rows";
 import { causeTotals, effectTotals, summaryOf } from "./summary";
 import { markdownTimeline, mermaidTimeline } from "./timeline";
 import { TracePeek } from "./TracePeek";
 import type { Tree } from "./TreeRow";
 import { TreeView } from "./TreeView";
+import { usePlay, type Play } from "./usePlay";
 import { ViewBar, type ViewName } from "./ViewBar";
 import { totalWords } from "./words";
 
@@ -60,16 +62,17 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
     setPeeks(true);
   };
   const view = (search.view === "lanes" || search.view === "graph" ? search.view : "tree") satisfies ViewName;
-  useTraceKeys({ rows, graph, cursor, search, changeSearch, select, closePeek: () => setPeeks(false), peeks });
+  const play = usePlay(graph);
+  useTraceKeys({ rows, graph, cursor, search, changeSearch, select, closePeek: () => setPeeks(false), peeks, play });
   const clauses = useMemo(() => summaryOf(graph, trace), [graph, trace]);
   const timeline = (form: "markdown" | "mermaid") =>
     form === "markdown" ? markdownTimeline(rows, graph, trace, location.href) : mermaidTimeline(rows, graph);
-  const shown = { graph, rows, heights, cursor: cursor.index, target: cursor.target, onSelect: select };
+  const shown = { graph, rows, heights, cursor: cursor.index, target: cursor.target, onSelect: select, lookOf: play.lookOf };
   const node = cursor.index >= 0 ? nodeOf(at(rows, cursor.index), graph) : graph.focus;
   return (
     <>
       <Lead clauses={clauses} eventId={trace.eventId} search={search} onNode={(id) => cursor.toNode(graph.byId.get(id) ?? graph.focus)} />
-      <Overview graph={graph} trace={trace} onNode={cursor.toNode} />
+      <Overview graph={graph} trace={trace} onNode={cursor.toNode} played={play.node} />
       <ViewBar
         eventId={trace.eventId}
         search={search}
@@ -81,6 +84,8 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
         unfoldAll={unfoldAll}
         onUnfoldAll={toggleAll}
         timeline={timeline}
+        play={play}
+        strip={<PlayStrip play={play} graph={graph} onNode={cursor.toNode} />}
       />
       {mode === "blast" && <BlastBar graph={graph} isLowerBound={trace.atLeast} />}
       <div className="work tw">
@@ -234,9 +239,10 @@ interface KeyProps {
   select: (index: number) => void;
   peeks: boolean;
   closePeek: () => void;
+  play: Play;
 }
 
-function useTraceKeys({ rows, graph, cursor, search, changeSearch, select, peeks, closePeek }: KeyProps): void {
+function useTraceKeys({ rows, graph, cursor, search, changeSearch, select, peeks, closePeek, play }: KeyProps): void {
   const navigate = useNavigate();
   const go = (step: Step) => (event: KeyboardEvent) => {
     event.preventDefault();
@@ -269,7 +275,10 @@ function useTraceKeys({ rows, graph, cursor, search, changeSearch, select, peeks
     { keys: "Shift+{", does: "the sibling before", run: go("previousSibling") },
     { keys: "Shift+}", does: "the next sibling", run: go("nextSibling") },
     { keys: "e", does: "all effects: the blast radius", run: () => changeSearch({ blast: search.blast === "1" ? undefined : "1", only: undefined }) },
-    { keys: "Escape", does: "close the peek", run: () => peeks && closePeek() },
+    { keys: "p", does: "play it in the order of time, or pause", run: play.toggle },
+    { keys: ".", does: "one step on", run: () => play.step(1) },
+    { keys: ",", does: "one step back", run: () => play.step(-1) },
+    { keys: "Escape", does: "end playing, or close the peek", run: () => (play.node === null ? peeks && closePeek() : play.end()) },
   ]);
 }
 

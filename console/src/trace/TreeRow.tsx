@@ -6,6 +6,7 @@ import { clockTime, counted, durationWords, grouped, sinceRoot } from "../common
 import { Gutter, type Tone } from "./Gutter";
 import { at, isFailure, timeOf, type Graph, type TraceNode } from "./graph";
 import type { Guide } from "./guides";
+import type { Played } from "./play";
 import { isOpen, type EventRow, type FoldRow, type PortalRow, type Row, type TopRow } from "./rows";
 import { atLeast, barsOf, foldWords, outcomeWords, rhythm, rowWords, shortId, spanUs, tookUs } from "./words";
 
@@ -34,20 +35,21 @@ interface Props {
   top: number;
   isCursor: boolean;
   tones: { above?: Tone; below?: Tone };
+  look: Played;
   onSelect: (index: number) => void;
 }
 
 export const rowId = (index: number): string => `trace-row-${index}`;
 
 export const TreeRow = memo(function TreeRow(props: Props) {
-  const { tree, row, index, height, top, isCursor, onSelect } = props;
+  const { tree, row, index, height, top, isCursor, look, onSelect } = props;
   const isFold = row.kind === "fold" || row.kind === "portal";
   const style: CSSProperties = { height, transform: `translateY(${top}px)` };
   return (
     <div
       role="row"
       id={rowId(index)}
-      className={classesOf(row, tree, isCursor)}
+      className={classesOf(row, tree, isCursor, look)}
       style={style}
       aria-level={row.level + 1}
       aria-rowindex={index + 1}
@@ -60,8 +62,9 @@ export const TreeRow = memo(function TreeRow(props: Props) {
   );
 });
 
-function classesOf(row: Row, tree: Tree, isCursor: boolean): string {
+function classesOf(row: Row, tree: Tree, isCursor: boolean, look: Played): string {
   const classes = ["tr"];
+  if (look !== undefined) classes.push(look);
   if (row.relation === "focus" && row.kind === "event") classes.push("cur");
   if (row.kind === "because" || row.kind === "ledTo") classes.push("head");
   if (row.kind === "fold") classes.push("fo");

@@ -3,6 +3,7 @@ import type { Tone } from "./Gutter";
 import { at, type Graph } from "./graph";
 import { buildGuides } from "./guides";
 import type { Heights } from "./heights";
+import type { Played } from "./play";
 import { RowList } from "./RowList";
 import type { Row } from "./rows";
 import { rowId, TreeRow, type Tree } from "./TreeRow";
@@ -15,6 +16,7 @@ interface Props {
   cursor: number;
   target: { row: number; turn: number };
   onSelect: (index: number) => void;
+  lookOf: (row: Row) => Played;
 }
 
 type Tones = { above?: Tone; below?: Tone };
@@ -23,7 +25,7 @@ const AFTER: Partial<Record<Row["kind"], Tones>> = { ghost: { above: "unsure" },
 const DIM: Tones = { above: "grey", below: "grey" };
 
 /** The tree of causes and effects. */
-export function TreeView({ graph, rows, heights, tree, cursor, target, onSelect }: Props) {
+export function TreeView({ graph, rows, heights, tree, cursor, target, onSelect, lookOf }: Props) {
   const guides = useMemo(() => buildGuides(rows, graph), [rows, graph]);
   const tonesOf = (index: number): Tones => {
     const { relation } = at(rows, index);
@@ -43,6 +45,7 @@ export function TreeView({ graph, rows, heights, tree, cursor, target, onSelect 
           top={top}
           isCursor={index === cursor}
           tones={tonesOf(index)}
+          look={lookOf(at(rows, index))}
           onSelect={onSelect}
         />
       )}

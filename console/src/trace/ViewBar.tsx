@@ -6,6 +6,7 @@ import type { Search } from "../router";
 import { Icon } from "../common/icons";
 import { OutcomeMark } from "../common/marks";
 import { grouped } from "../common/times";
+import type { Play } from "./usePlay";
 
 export type ViewName = "tree" | "lanes" | "graph";
 
@@ -20,16 +21,38 @@ interface Props {
   unfoldAll: boolean;
   onUnfoldAll: () => void;
   timeline: (form: "markdown" | "mermaid") => string;
+  play: Play;
+  /** What stands in place of the choices while the trace is played. */
+  strip: ReactNode;
 }
 
 const NAMES: Record<ViewName, string> = { tree: "Tree", lanes: "Lanes", graph: "Graph" };
 
-/** Which view of the trace, and what of it. Every choice but unfolding is part of the address. */
+/** Which view of the trace, and what of it. Every choice but unfolding and playing is part of the address. */
 export function ViewBar(props: Props) {
-  const { eventId, search, view, failures, effects, isLowerBound, isPhone, unfoldAll, onUnfoldAll } = props;
-  const more = isLowerBound ? "+" : "";
+  const { isPhone, unfoldAll, onUnfoldAll, play } = props;
   return (
     <div className="tb">
+      {play.node === null ? <Choices {...props} /> : props.strip}
+      <span className="grow" />
+      <button className="btn" aria-pressed={unfoldAll} onClick={onUnfoldAll}>
+        <Icon name="unfold" />
+        {unfoldAll ? "Fold again" : "Unfold all"}
+      </button>
+      <button className="btn play-button" onClick={play.toggle}>
+        <Icon name={play.isRunning ? "pause" : "play"} />
+        {play.isRunning ? "Pause" : play.isStepped && play.node !== null ? "Step" : "Play"}
+        {!isPhone && <kbd aria-hidden="true">p</kbd>}
+      </button>
+      <CopyMenu timeline={props.timeline} />
+    </div>
+  );
+}
+
+function Choices({ eventId, search, view, failures, effects, isLowerBound, isPhone }: Props) {
+  const more = isLowerBound ? "+" : "";
+  return (
+    <>
       <span className="seg" role="group" aria-label="View">
         {(Object.keys(NAMES) as ViewName[]).map((name) => (
           <Link
@@ -54,13 +77,7 @@ export function ViewBar(props: Props) {
         <Icon name="effects" />
         {isPhone ? "Blast" : "Blast radius"} <span className="t3">{grouped(effects) + more}</span>
       </Toggle>
-      <span className="grow" />
-      <button className="btn" aria-pressed={unfoldAll} onClick={onUnfoldAll}>
-        <Icon name="unfold" />
-        {unfoldAll ? "Fold again" : "Unfold all"}
-      </button>
-      <CopyMenu timeline={props.timeline} />
-    </div>
+    </>
   );
 }
 

@@ -1,25 +1,12 @@
-import { useEffect, useState, useSyncExternalStore, type RefObject } from "react";
-import { useWidthAtMost } from "../explore/media";
+import { useEffect, useState, type RefObject } from "react";
+import { useMedia, useWidthAtMost } from "../explore/media";
 import { PHONE, POINTER, TOUCH, type Heights } from "./heights";
-
-const COARSE = "(pointer: coarse)";
-
-function useCoarsePointer(): boolean {
-  return useSyncExternalStore(
-    (changed) => {
-      const list = matchMedia(COARSE);
-      list.addEventListener("change", changed);
-      return () => list.removeEventListener("change", changed);
-    },
-    () => matchMedia(COARSE).matches,
-  );
-}
 
 export const usePhone = (): boolean => useWidthAtMost(719);
 
 export function useHeights(): Heights {
   const isPhone = usePhone();
-  const isTouch = useCoarsePointer();
+  const isTouch = useMedia("(pointer: coarse)");
   return isPhone ? PHONE : isTouch ? TOUCH : POINTER;
 }
 

@@ -8,6 +8,7 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
+from whence.api.admission import SMALL_ANSWER
 from whence.api.context import context_of, now_us, principal_of
 from whence.api.operation import read_route
 from whence.api.request import Request
@@ -164,7 +165,7 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
     async with context.admission.page_place(viewer.tenant, indexed=indexed):
         page = await context.store.list_events(viewer, read.query, read.page)
         asked = request.scope["state"]["public_path"], request.scope["query_string"]
-        known = context.answered_pages.find(viewer.tenant, page, asked)
+        known = context.answered_pages.find(viewer, page, asked)
         if known is not None:
             context.admission.hold_answer(request, viewer.tenant, known[0])
             return known[1]
@@ -174,8 +175,20 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
         body = encode_page(page, read.include, cursor, viewer, shared=context.store.pages_share_events)
         answer = JsonResponse(body, headers=next_page_link(request, cursor))
     if context.store.pages_share_events:
-        context.answered_pages.add(page, asked, size, answer)
+        # A large answer is counted while it is sent, and a relative time is another one each time.
+        is_kept = size <= SMALL_ANSWER and len(body) <= SMALL_ANSWER and not read.is_relative
+        context.answered_pages.add(viewer, page, asked, size, answer, holds_for=page.state if is_kept else None)
     return answer
+
+
+def answered_page(request: Request) -> JsonResponse | None:
+    """The answer that the page of this request got before, if the log has not changed since; else None."""
+    context, viewer = context_of(request), principal_of(request).viewer
+    asked = request.scope["state"]["public_path"], request.scope["query_string"]
+    known = context.answered_pages.last(viewer, asked)
+    if known is None or context.store.log_state(viewer.tenant) != known[0]:
+        return None
+    return known[1]
 
 
 def next_page_link(request: Request, cursor: str | None) -> list[tuple[str, str]]:

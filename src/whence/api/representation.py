@@ -33,6 +33,7 @@ __all__ = [
     "is_compressible",
     "is_event_stream",
     "represent",
+    "represent_kept",
     "stream_encoder",
 ]
 
@@ -134,20 +135,42 @@ async def _represented(
     if not tagged and not compressible:
         return status, headers, body
     coding = accepted_coding(header(scope, b"accept-encoding"), len(body)) if compressible else None
-    headers = [*headers, _VARY]
     etag, encoded = (b"", b"") if forms is None else forms.get(coding, (b"", b""))
     if tagged:
         etag = etag or await _etag(scope, threads, body, coding)
-        headers.append((b"etag", etag))
         if _is_known(etag, header(scope, b"if-none-match")):
-            return 304, [each for each in headers if each[0] not in _OF_THE_BODY], b""
+            return _in_form(scope, status, headers, coding, (etag, b""))
     if not encoded:
         encoded = body if coding is None else await _compressed(scope, threads, body, coding)
         if forms is not None:
             forms[coding] = etag, encoded
+    return _in_form(scope, status, headers, coding, (etag, encoded))
+
+
+def represent_kept(
+    scope: Scope, status: int, headers: Headers, body: bytes, forms: Forms | None
+) -> tuple[int, Headers, bytes] | None:
+    """As `represent`, if nothing has to be made for it: the form is among `forms`, or the body is sent as it is."""
+    if forms is None:
+        has_none = len(body) < COMPRESSED_MIN and not _opt(scope).get("etag", False)
+        return (status, headers, body) if has_none else None
+    coding = accepted_coding(header(scope, b"accept-encoding"), len(body)) if is_compressible(headers) else None
+    form = forms.get(coding)
+    return None if form is None else _in_form(scope, status, headers, coding, form)
+
+
+def _in_form(
+    scope: Scope, status: int, headers: Headers, coding: str | None, form: tuple[bytes, bytes]
+) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of an answer in this form: a 304 if the client has it."""
+    etag, body = form
+    headers = [*headers, _VARY]
+    if etag:
+        headers.append((b"etag", etag))
+        if _is_known(etag, header(scope, b"if-none-match")):
+            return 304, [each for each in headers if each[0] not in _OF_THE_BODY], b""
     if coding is None:
         return status, headers, body
-    body = encoded
     headers = [each for each in headers if each[0] != b"content-length"]
     return status, [*headers, *_coded(coding), (b"content-length", str(len(body)).encode())], body
 

@@ -17,6 +17,7 @@ from whence.events import (
     Event,
     EventPart,
     FeedPage,
+    LogState,
     NewEvent,
     Page,
     PageRequest,
@@ -150,6 +151,11 @@ class Store(Protocol):
 
     pages_share_events: bool
     """Whether an event stays the same object while it is in memory, so that what is made of it is worth keeping."""
+
+    def log_state(self, tenant: str) -> LogState | None:
+        """The state of a tenant's log now, as `Page.state` has it; None if that cannot be said without waiting. Only on
+        the event loop."""
+        ...
 
     @property
     def credentials(self) -> Credentials:

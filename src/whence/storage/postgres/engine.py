@@ -15,6 +15,7 @@ from whence.events import (
     Event,
     EventPart,
     FeedPage,
+    LogState,
     Page,
     PageRequest,
     PartRequest,
@@ -225,6 +226,10 @@ class PostgresStore:
         unbounded = not is_indexed_search(search, viewer)
         found: FoundNames = await self._read_as(viewer.tenant, ask, unbounded=unbounded)
         return found
+
+    def log_state(self, tenant: str) -> LogState | None:
+        """Say nothing: that would be a question to the database; see `Store`."""
+        return None
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:
         """Answer one page; see `Store`."""

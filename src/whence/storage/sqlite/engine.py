@@ -19,6 +19,7 @@ from whence.events import (
     Event,
     EventPart,
     FeedPage,
+    LogState,
     Page,
     PageRequest,
     PartRequest,
@@ -120,6 +121,11 @@ class SQLiteReads:
         self._pages = PageCache()
         self._written_at = float("-inf")
 
+    def log_state(self, tenant: str) -> LogState | None:
+        """Name the state of a log; see `Store`."""
+        row: LogState | None = self._readers.read_now(tenant, _SQL["log_state"], (tenant,))
+        return row
+
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
 
@@ -187,6 +193,7 @@ class SQLiteReads:
             offset=events_passed(connection, snapshot, resolved, request),
             as_of=as_of,
             removal_epoch=snapshot.removal_epoch,
+            state=(snapshot.tenant_no, snapshot.size, snapshot.removal_epoch),
         )
 
     async def read_feed(self, viewer: Viewer, query: Query, after: int, limit: int) -> FeedPage:

@@ -16,6 +16,9 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
        kinds_removed, removed_recorded_at, removal_epoch, retained_from, flows_removed
   FROM tenant WHERE tenant = ?
 
+-- name: log_state
+SELECT tenant_no, size, removal_epoch FROM tenant WHERE tenant = ?
+
 -- name: tenant_no
 SELECT tenant_no FROM tenant WHERE tenant = ?
 

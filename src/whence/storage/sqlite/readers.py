@@ -90,6 +90,18 @@ class Readers:
                 self._here_is_free.release()
         return await self._read_in_thread(tenant, question)
 
+    def read_now(self, tenant: str, statement: str, bindings: tuple[Any, ...]) -> Any:
+        """The first row of a statement that takes no more than a few steps, or None. None also if it would have to
+        wait, or fails: then `read` says why. A statement alone is a snapshot and needs no transaction."""
+        if self._closed.is_set() or self._places.is_waiting(tenant) or not self._here_is_free.acquire(blocking=False):
+            return None
+        try:
+            return self._here.connection.execute(statement, bindings).fetchone()
+        except apsw.Error:
+            return None
+        finally:
+            self._here_is_free.release()
+
     async def read_unbounded(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
         """As `read`, for an unbounded query. These use at most half of the threads."""
         async with self._unbounded.place(tenant):
