@@ -24,9 +24,11 @@ from whence.api.answered_pages import AnsweredPages
 from whence.api.auth import Authenticator
 from whence.api.callback_lane import CallbackLane
 from whence.api.http_protocol import LimitedProtocol
+from whence.events import Viewer
 from whence.fairness import LoopRounds
 from whence.permissions import READ, WRITE, Principal, hash_unchecked
 from whence.storage.sqlite.engine import SQLiteReads
+from whence.storage.sqlite.event_cache import EventCache
 
 EVENTS = "/api/v1/events"
 PAGE = f"{EVENTS}?limit=5"
@@ -117,7 +119,7 @@ class _Any:
 def without_epoch(self: SQLiteReads, tenant: str) -> Any:
     """Mutant: removals make no difference."""
     statement = "SELECT tenant_no, size, 0 FROM tenant WHERE tenant = ?"
-    return self._readers.read_now(tenant, statement, (tenant,))
+    return self._readers.read_here(tenant, lambda connection: connection.execute(statement, (tenant,)).fetchone())
 
 
 @catches(replaced(AnsweredPages, "last", ever_the_same, "answers_hold_for_ever"))
@@ -152,6 +154,53 @@ def test_what_was_erased_is_in_no_page(own: Served, at_once: list[bytes], tmp_pa
         assert not has_payload()
         until_at_once(at_once, has_payload)
         assert not has_payload()
+
+
+def without_viewer(
+    self: SQLiteReads, viewer: Any, event_id: str, connection: Any, find: Any = SQLiteReads._find
+) -> Any:
+    """Mutant: whoever asks may see all events of the tenant."""
+    return find(self, Viewer(viewer.tenant), event_id, connection)
+
+
+def erased_events_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """Mutant: an event that was read before a removal is still good."""
+    find = EventCache.find
+    patch.setattr(EventCache, "find", lambda self, key, _removal_epoch: find(self, key, 0))
+    patch.setattr(EventCache, "see_epoch", lambda *_: False)
+
+
+@catches(
+    replaced(SQLiteReads, "_find", without_viewer, "everyone_sees_everything"),
+    erased_events_are_kept,
+)
+def test_an_event_is_answered_at_once(own: Served, at_once: list[bytes], tmp_path: Path) -> None:
+    """To those who may see it, and as it is now."""
+    secret, narrowed, one = own.key(READ, WRITE), own.key(f"{READ}:decision"), f"{EVENTS}/{ID}1"
+    with own.client(READ, WRITE) as client, Wire(own) as wire:
+        client.post(EVENTS, json=event(id=f"{ID}1", payload={"name": "Ada Lovelace"}))
+        request = head("GET", one, f"X-API-Key: {secret}", "Accept-Encoding: gzip")
+        until_at_once(at_once, partial(check_bytes, wire, request, bytes_of(wire, request)))
+        tag = ask(wire, one, secret)[1]["etag"]
+        assert ask(wire, one, secret, f"If-None-Match: {tag}")[0] == 304
+        for _ in range(3):
+            assert ask(wire, one, narrowed)[0] == 404
+            assert ask(wire, f"{EVENTS}/{ID}2", secret)[0] == 404
+            assert ask(wire, f"{EVENTS}/nonsense", secret)[0] == 422
+            assert ask(wire, f"{one}?include=nonsense", secret)[0] == 422
+        with apsw.Connection(f"{tmp_path}/whence.db") as other:
+            other.execute(ERASE)
+        assert json.loads(ask(wire, one, secret)[2])["payload"] is None
+
+
+def test_a_large_event_is_counted(own: Served, at_once: list[bytes]) -> None:
+    """While it is sent, so it goes the long way."""
+    secret = own.key(READ, WRITE)
+    with own.client(READ, WRITE) as client, Wire(own) as wire:
+        client.post(EVENTS, json=event(id=f"{ID}1", payload={"text": "x" * 100_000}))
+        for _ in range(3):
+            assert len(ask(wire, f"{EVENTS}/{ID}1", secret)[2]) > 100_000
+    assert at_once == []
 
 
 def test_a_relative_time_is_never_answered_at_once(own: Served, at_once: list[bytes]) -> None:
