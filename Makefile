@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# Some images of Python set it. Each program that a test starts would then compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve console test test-console test-browser test-all coverage soak check format api-types lock audit bench bench-quick bench-check bench-sdk bench-peers clean
@@ -43,7 +45,8 @@ console: $(INSTALLED) ## Build the console if its sources are newer (needs Node 
 
 # Each process begins with its own part of the files, so that few start the same server; one that is done takes from the
 # others. Tests by hypothesis try a quarter of their examples here.
-test: check test-console ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
+test: $(READY) ## The checks and the tests that a change needs, some minutes. ARGS=-k… chooses
+	@$(MAKE) --no-print-directory --jobs 2 check test-console
 	WHENCE_TEST_QUICK=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
 
 # In CI it is an error if Node is missing.
@@ -59,7 +62,7 @@ test-all: check test-console ## Everything that must hold: the same with the slo
 
 coverage: $(READY) ## Which lines and branches of the package the tests of `make test` leave out
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 -q -m "not slow" $(ARGS)
+	WHENCE_TEST_QUICK=1 $(BIN)/coverage run -m pytest -n 2 --dist worksteal -q -m "not slow" $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,6 +1,7 @@
-"""What sealing, proofs and purges cost, on SQLite, in this process. Prints a table.
+"""What sealing, proofs and purges cost, in this process. Prints a table.
 
     python -m bench.proofs --events 1000000 --purged 500000
+    python -m bench.proofs --events 1000000 --purged 500000 --postgres
 
 The log is built as for the other parts and copied. `append` is a request of 16 events, one at a time without a pause;
 its times are compared with and without a purge beside it, in turns. Sealing is measured in rounds of 10,000 events: the
@@ -14,10 +15,12 @@ import random
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.build_store import TENANT, build
+from bench.build_store import TENANT, Built, build
 from bench.measure import spread, times_of
 from bench.proven_exports import measure_exports
 from bench.workload import Shape, batched, ndjson, of_one_tenant
@@ -177,33 +180,69 @@ async def _cost_of_sealing(events: list[NewEvent], folder: Path, secret: StoreSe
     )
 
 
-async def _measure(asked: argparse.Namespace) -> None:
+@contextmanager
+def _copied(built: Built, folder: Path, *, on_postgres: bool) -> Iterator[str]:
+    """The URL of a copy of the log that was built."""
+    if not on_postgres:
+        shutil.copy(built.path, folder / "log.db")
+        yield f"sqlite:///{folder}/log.db"
+        return
+    from bench.copy_store import copy_to_postgres  # noqa: PLC0415  (needs the driver of PostgreSQL)
+    from bench.limits_postgres import empty_log  # noqa: PLC0415  (starts a server from a wheel)
+
+    with empty_log(folder / "server") as url:
+        asyncio.run(copy_to_postgres(Path(built.path), url))
+        yield url
+
+
+def _bytes_of(url: str) -> int:
+    """The bytes of the log on disk, without its journal."""
+    if url.startswith("sqlite"):
+        return Path(url.removeprefix("sqlite:///")).stat().st_size
+    return asyncio.run(_database_size(url))
+
+
+async def _database_size(url: str) -> int:
+    import asyncpg  # noqa: PLC0415  (only needed for PostgreSQL)
+
+    connection = await asyncpg.connect(url)
+    try:
+        size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
+        return size
+    finally:
+        await connection.close()
+
+
+async def _measure_log(url: str, secret: StoreSecret, events: list[NewEvent], asked: argparse.Namespace) -> None:
+    store = create_store(url)
+    try:
+        await _seal_and_prove(store, Sealing(store, secret))
+        if asked.exports:
+            await store.close()
+            await asyncio.to_thread(measure_exports, Path(url.removeprefix("sqlite:///")), asked.events, _say)
+            store = create_store(url)
+        await _purge_beside_appends(store, events, asked.purged, asked.turns)
+        await _seal_and_prove(store, Sealing(store, secret))
+        count = await store.count_events(Viewer(TENANT), Query())
+        _say("events that are left", f"{count.total:,}")
+    finally:
+        await store.close()
+
+
+def _measure(asked: argparse.Namespace) -> None:
     shape = Shape(events=asked.events)
     built = build(STORES / f"proofs-{asked.events}.db", shape)
     events = [new for _, new in zip(range(100_000), of_one_tenant(shape), strict=False)]
     secret = StoreSecret("the secret of a store that is measured", is_shared=True)
     with tempfile.TemporaryDirectory(dir=STORES) as name:
         folder = Path(name)
-        for tenants in (1, 10, 100):
-            await _cost_of_sealing(events, folder, secret, tenants)
-        shutil.copy(built.path, folder / "log.db")
-        before = (folder / "log.db").stat().st_size
-        url = f"sqlite:///{folder}/log.db"
-        store = create_store(url)
-        try:
-            await _seal_and_prove(store, Sealing(store, secret))
-            if asked.exports:
-                await store.close()
-                await asyncio.to_thread(measure_exports, folder / "log.db", asked.events, _say)
-                store = create_store(url)
-            await _purge_beside_appends(store, events, asked.purged, asked.turns)
-            await _seal_and_prove(store, Sealing(store, secret))
-            count = await store.count_events(Viewer(TENANT), Query())
-            _say("events that are left", f"{count.total:,}")
-        finally:
-            await store.close()
-        after = (folder / "log.db").stat().st_size
-        _say("bytes of the file before and after", f"{before:,}, {after:,}")
+        if not asked.postgres:
+            for tenants in (1, 10, 100):
+                asyncio.run(_cost_of_sealing(events, folder, secret, tenants))
+        with _copied(built, folder, on_postgres=asked.postgres) as url:
+            before = _bytes_of(url)
+            asyncio.run(_measure_log(url, secret, events, asked))
+            _say("bytes of the log before and after", f"{before:,}, {_bytes_of(url):,}")
 
 
 def _say(what: str, found: str) -> None:
@@ -212,12 +251,14 @@ def _say(what: str, found: str) -> None:
 
 def main() -> None:
     """Read the options and measure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="events in the log")
     parser.add_argument("--turns", type=int, default=12, help="turns of appends without and beside a purge")
-    parser.add_argument("--exports", action="store_true", help="also export all events with proof, and check that")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--exports", action="store_true", help="also export all events with proof, and check that")
+    where.add_argument("--postgres", action="store_true", help="measure proofs and purges on PostgreSQL")
     parser.add_argument("--purged", type=int, default=500_000, help="events that are purged")
-    asyncio.run(_measure(parser.parse_args()))
+    _measure(parser.parse_args())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ __all__ = [
     "URL_MAX",
     "Address",
     "Allowed",
-    "Target",
+    "OutboundTarget",
     "embedded",
     "is_loopback",
     "is_loopback_url",
@@ -113,7 +113,7 @@ class Allowed(msgspec.Struct, frozen=True):
             hosts.add((host.lower().removeprefix("[").removesuffix("]"), int(port)))
         return cls(tuple(networks), frozenset(hosts))
 
-    def has_host(self, target: "Target") -> bool:
+    def has_host(self, target: "OutboundTarget") -> bool:
         """Whether the host and port of a URL are listed."""
         return (target.host, target.port) in self.hosts
 
@@ -163,7 +163,7 @@ _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0
 _NUMBER_LIKE = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 
 
-class Target(msgspec.Struct, frozen=True):
+class OutboundTarget(msgspec.Struct, frozen=True):
     """A URL that may be called, in its parts. `host` is a name in lower case, or an address without brackets; `path`
     is what is asked of it."""
 
@@ -187,7 +187,7 @@ class Target(msgspec.Struct, frozen=True):
         return host if self.port == (443 if self.is_https else 80) else f"{host}:{self.port}"
 
 
-def parse_target(url: str) -> Target:
+def parse_target(url: str) -> OutboundTarget:
     """The parts of a URL that is to be called. Only one spelling of each host is accepted, so that no two programs read
     it differently. Raises ValueError with a sentence."""
     if len(url) > URL_MAX:
@@ -203,7 +203,7 @@ def parse_target(url: str) -> Target:
     _check_host(host, bracketed=authority.startswith("["))
     if port is None:
         port = 443 if is_https else 80
-    return Target(is_https, host, port, (path or "/") + (query or ""))
+    return OutboundTarget(is_https, host, port, (path or "/") + (query or ""))
 
 
 def _host_and_port(authority: str) -> tuple[str, int | None]:

@@ -36,7 +36,7 @@ from whence.wire.log_events import log_event
 
 __all__ = [
     "KIND",
-    "AlertRules",
+    "AlertWork",
     "Reading",
     "RuleState",
     "alert_event",
@@ -210,7 +210,7 @@ class Reading:
         return (await self._store.list_events(self.viewer, query, asked)).total
 
 
-class AlertRules:
+class AlertWork:
     """The work of alert rules; see `whence.followers.Work`."""
 
     kind = KIND

@@ -4,8 +4,9 @@ The roots of the trees therefore stay the same. API keys are copied too, session
 when it is run again. The events of the target must be the first events of the source; otherwise nothing is written.
 
 Each event is checked against its leaf before it is written. Of events that were removed the leaves are copied, and the
-events that announce removals are copied as all others. Afterwards the whole target is read again: its events must match
-their leaves, its root must be that of the source, and its counts must be those of its events.
+events that announce removals are copied as all others. Where the id of an actor was replaced, its events go by their
+leaves alone. Afterwards the whole target is read again: its events must match their leaves, its root must be that of
+the source, its counts must be those of its events, and each replaced id must be announced.
 
 Nothing that was removed may stay in the target. So a copy that was interrupted does not go on if the target has more of
 its part than the source by then.
@@ -26,6 +27,7 @@ from whence.merkle_proofs import LeafRange
 from whence.permissions import OPERATORS_TENANT, ApiKey
 from whence.retention import positions_in
 from whence.storage import HashedEvent, Head, Store
+from whence.storage.announced import Announced
 from whence.storage.removals import HOLD, PAYLOAD_ERASED, POLICY, REMOVAL
 from whence.storage.replication import refuse_unsound
 
@@ -42,8 +44,8 @@ Progress = Callable[[int], None]
 
 
 _REMOVED = (
-    "Events or payloads of {tenant} were removed from the source since this copy began, and the target may still have "
-    "them. Copy into a new, empty store."
+    "Events, payloads or names of {tenant} were removed from the source since this copy began, and the target may "
+    "still have them. Copy into a new, empty store."
 )
 
 _Part = list[HashedEvent] | LeafRange
@@ -118,11 +120,14 @@ async def _copy_events(source: Store, target: Store, tenant: str, head: Head, be
 
 
 async def _refuse_unerased(source: Store, target: Store, announcement: Event, before: int) -> None:
-    """Raise StoreRefused if the target has a payload, of its first events, that the source has erased."""
-    viewer = Viewer(announcement.tenant_id)
-    positions = [
-        each for each in positions_in(parse_announcement(announcement.payload or b"").ranges) if each <= before
-    ]
+    """Raise StoreRefused if the target has something, in its first events, that the source has erased."""
+    viewer, said = Viewer(announcement.tenant_id), parse_announcement(announcement.payload or b"")
+    if said.pseudonym is not None:
+        query, request = Query(actor_ids=(said.pseudonym,)), PageRequest(limit=1, as_of=before)
+        copied, renamed = [(await store.list_events(viewer, query, request)).total for store in (target, source)]
+        if copied != renamed:
+            raise StoreRefused(_REMOVED.format(tenant=announcement.tenant_id))
+    positions = [each for each in positions_in(said.ranges) if each <= before]
     while positions:
         batch = positions[:_PART]
         ours, theirs = await target.read_payloads(viewer, batch), await source.read_payloads(viewer, batch)
@@ -213,7 +218,8 @@ def _hashes(leaves: bytes) -> list[bytes]:
 async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> int:
     """Read a tenant's whole log in the target; compare it with the source's root and the target's counts. Returns how
     many events it has."""
-    tree, counts = CompactRange(), _Counts()
+    tree, counts, announced = CompactRange(), _Counts(), Announced()
+    renamed: dict[str, int] = {}
     async with aclosing(_parts(target, tenant, head, 0)) as parts:
         async for part in parts:
             if isinstance(part, LeafRange):
@@ -226,12 +232,19 @@ async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> int
                     raise Unsound(f"{tenant}, position {tree.size + 1}: the event is missing.")
                 tree.append(stored.leaf)
                 counts.add(stored.event)
+                if stored.by_leaf_only:
+                    renamed.setdefault(stored.event.actor_id, stored.event.position)
+                else:
+                    announced.add(stored.event)
             step(len(part))
     found = await target.head(tenant)
     if found.size > head.size:
         raise StoreRefused(f"Another process writes to the log of {tenant} in the target. Stop it, and copy again.")
     if not tree.root() == found.root == head.root:
         raise Unsound(f"{tenant}: the root of the copy differs from that of the source.")
+    for actor_id, position in renamed.items():
+        if actor_id not in announced.pseudonyms:
+            raise Unsound(f"{tenant}, position {position}: the id of the actor was replaced, and no event says so.")
     if found.recorded_at != head.recorded_at:
         raise Unsound(f"{tenant}: the last recorded time of the copy differs from that of the source.")
     if found.retained_from < head.retained_from or found.removed_recorded_at < head.removed_recorded_at:

@@ -43,24 +43,14 @@ async def erase_again(store: Store, entries: Sequence[Erased], now: int) -> int:
     the tenants. Holds do not count: it was erased when nothing held it. Returns how many payloads, names and tenants
     that were. `now` is in microseconds since the epoch."""
     done = 0
-    # Read before anything is announced again, which would be later.
-    deleted = {entry.tenant for entry in entries if entry.deleted_at is not None}
-    ends = {tenant: (await store.head(tenant)).recorded_at for tenant in deleted}
     for entry in entries:
         if entry.deleted_at is None:
             done += await _erase(store, entry, now)
-        elif not _went_on(entry, ends[entry.tenant], entry.deleted_at):
+        else:
             done += await _delete(store, entry, entry.deleted_at)
     await remove_former_logs(store)
     await store.removals.see_erasures(entries)
     return done
-
-
-def _went_on(entry: Erased, ended_at: int, deleted_at: int) -> bool:
-    """Whether a log, whose last event is of this time, has events after its deletion. Then it was not deleted: the
-    process was stopped between the line in the ledger and its commit. A ledger that numbers its entries has them in
-    the same transaction."""
-    return not entry.entry and ended_at > deleted_at
 
 
 async def _delete(store: Store, entry: Erased, deleted_at: int) -> int:

@@ -29,6 +29,7 @@ __all__ = [
     "EventPart",
     "FeedPage",
     "Keyset",
+    "LogState",
     "NewEvent",
     "Page",
     "PageRequest",
@@ -345,9 +346,14 @@ class PageRequest(msgspec.Struct, frozen=True, kw_only=True):
     removal_epoch: int = 0
 
 
+LogState = tuple[int, int, int]
+"""What names the state of a log, which only grows but for removals: the number of its tenant, which no other ever gets,
+its size and its removal epoch. As long as these are the same, every answer about the log is."""
+
+
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One page of a listing. `total` counts all matches in the page's own snapshot; `as_of` is its last position, and
-    `removal_epoch` says which removals came before it."""
+    `removal_epoch` says which removals came before it. `state` is that of the log, where the store can name it."""
 
     events: list[Event]
     total: int
@@ -355,6 +361,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
     as_of: int
     removal_epoch: int = 0
+    state: LogState | None = None
 
     @property
     def has_next(self) -> bool:
@@ -364,11 +371,13 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
 class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a log in the order of positions: the matching events up to the position `read_to`, from which the next
-    part continues. `size` is the last position of the log in the same snapshot."""
+    part continues. `size` is the last position of the log in the same snapshot, and `log_number` the number of the log
+    in its store: a later tenant of the same name has another one. It is 0 where nothing was stored yet."""
 
     events: list[Event]
     read_to: int
     size: int
+    log_number: int = 0
 
     @property
     def has_more(self) -> bool:

@@ -224,14 +224,18 @@ class LoopRounds:
 
     async def begin(self, tenant: str) -> None:
         """Wait until a request of this tenant may run. Raises Throttled and Busy as `FairQueue.enter`."""
+        if self.has_time():
+            return
+        await self._later.enter(tenant)
+        asyncio.get_running_loop().call_soon(self._later.leave, tenant)  # runs in the next round
+
+    def has_time(self) -> bool:
+        """Whether a request may run at once."""
         now = time.perf_counter()
         if self._began is None:
             self._began = now
             asyncio.get_running_loop().call_soon(self._end)
-        if now - self._began < _ROUND_S and not self._later.has_waiting:
-            return
-        await self._later.enter(tenant)
-        asyncio.get_running_loop().call_soon(self._later.leave, tenant)  # runs in the next round
+        return now - self._began < _ROUND_S and not self._later.has_waiting
 
     def _end(self) -> None:
         self._began = None

@@ -12,7 +12,7 @@ from whence.storage.followers import Definition
 from whence.storage.removals import HOLD, LASTING_TYPES, HoldVersion
 from whence.wire.event import FUTURE_MAX_US
 
-__all__ = ["KEPT_FOR_EVER", "Holds", "held_among", "hold_of", "holds_of", "list_kept", "positions_matching"]
+__all__ = ["KEPT_FOR_EVER", "LegalHolds", "held_among", "hold_of", "holds_of", "list_kept", "positions_matching"]
 
 KEPT_FOR_EVER = Query(event_types=tuple(sorted(LASTING_TYPES)))
 """The events that no request removes: those that announce removals."""
@@ -20,7 +20,7 @@ KEPT_FOR_EVER = Query(event_types=tuple(sorted(LASTING_TYPES)))
 _PART = 500
 
 
-class Holds(msgspec.Struct, frozen=True):
+class LegalHolds(msgspec.Struct, frozen=True):
     """The holds of a tenant at one time: their versions, by which a store knows them, and their questions."""
 
     versions: tuple[HoldVersion, ...]
@@ -37,10 +37,10 @@ def hold_of(definition: Definition) -> Hold:
     return msgspec.json.decode(definition.body, type=Hold)
 
 
-async def holds_of(store: Store, tenant: str) -> Holds:
+async def holds_of(store: Store, tenant: str) -> LegalHolds:
     """The holds of a tenant as they are now."""
     found = await store.followers.list_definitions(HOLD, tenant)
-    return Holds(tuple((each.id, each.version) for each in found), tuple(hold_of(each).query for each in found))
+    return LegalHolds(tuple((each.id, each.version) for each in found), tuple(hold_of(each).query for each in found))
 
 
 async def held_among(store: Store, tenant: str, queries: Sequence[Query], positions: Sequence[int]) -> set[int]:

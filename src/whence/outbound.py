@@ -20,7 +20,7 @@ from typing import Any
 import httpcore2
 import msgspec
 
-from whence.addresses import PORTS, Address, Allowed, Target
+from whence.addresses import PORTS, Address, Allowed, OutboundTarget
 from whence.errors import WhenceError
 from whence.fairness import FairQueue
 
@@ -87,7 +87,7 @@ class Sender:
         self._ssl_context = ssl_context
         self._pools: dict[bool, httpcore2.AsyncConnectionPool] = {}
 
-    async def check(self, target: Target, tenant: str) -> None:
+    async def check(self, target: OutboundTarget, tenant: str) -> None:
         """Raise TargetRefused if the URL may not be called as things are. A name that does not resolve is no reason: it
         may later."""
         _tenant.set(tenant)
@@ -95,7 +95,7 @@ class Sender:
             async with asyncio.timeout(_CHECK_S):
                 await self._guard.addresses(target.host, target.port, is_https=target.is_https)
 
-    async def post(self, target: Target, tenant: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    async def post(self, target: OutboundTarget, tenant: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Send a request, and return what came of it. Raises nothing but CancelledError."""
         began = time.monotonic()
         _tenant.set(tenant)
@@ -129,7 +129,7 @@ class Sender:
         for pool in pools.values():
             await pool.aclose()
 
-    async def _post(self, target: Target, headers: Mapping[str, str], body: bytes, head: "_Head") -> None:
+    async def _post(self, target: OutboundTarget, headers: Mapping[str, str], body: bytes, head: "_Head") -> None:
         url = httpcore2.URL(
             scheme=b"https" if target.is_https else b"http",
             host=target.host.encode(),
@@ -185,7 +185,7 @@ class _Guard:
     async def addresses(self, host: str, port: int, *, is_https: bool) -> list[Address]:
         """The addresses of a host, each of which may be connected to. Raises TargetRefused unless all may, and
         OSError when the name does not resolve."""
-        target = Target(is_https, host, port, "/")
+        target = OutboundTarget(is_https, host, port, "/")
         named = self._allowed.has_host(target)
         written = target.address
         addresses = await self._looked_up(host, port) if written is None else [written]

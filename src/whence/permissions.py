@@ -26,6 +26,7 @@ __all__ = [
     "WRITE",
     "ApiKey",
     "Principal",
+    "hash_unchecked",
     "key_hash",
     "known_scopes",
     "new_api_key",
@@ -249,7 +250,7 @@ def new_api_key(
     key_id = "key_" + "".join(secrets.choice(_DIGITS) for _ in range(_KEY_ID_DIGITS))
     kept = ApiKey(
         id=key_id,
-        hash=_sha256(secret),
+        hash=hash_unchecked(secret),
         tenant=tenant,
         scopes=scopes,
         name=name,
@@ -302,15 +303,17 @@ def _checked_hash(secret: str, prefix: str) -> bytes | None:
         return None
     if _checksum(secret[:-_CHECK_DIGITS]) != secret[-_CHECK_DIGITS:]:
         return None
-    return _sha256(secret)
+    return hash_unchecked(secret)
+
+
+def hash_unchecked(secret: str) -> bytes:
+    """The hash by which a secret is found, whatever its form. For those that were looked up before: the checksum takes
+    longer than the hash, and keeps mistyped secrets from the store."""
+    return hashlib.sha256(secret.encode()).digest()
 
 
 def _checksum(body: str) -> str:
     return _base62(zlib.crc32(body.encode()), _CHECK_DIGITS)
-
-
-def _sha256(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _base62(number: int, width: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import msgspec
 
 from whence.events import Event, Keyset, PartRequest, Query, Viewer
-from whence.legal_holds import KEPT_FOR_EVER, Holds, held_among, holds_of, list_kept
+from whence.legal_holds import KEPT_FOR_EVER, LegalHolds, held_among, holds_of, list_kept
 from whence.payload_fields import PayloadReader
 from whence.quotations import QUOTING_TYPES, READ_TYPES, asked_values, names_actor
 from whence.retention import (
@@ -33,7 +33,7 @@ from whence.storage.removals import LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APP
 
 __all__ = [
     "PREFIX_STEP",
-    "Part",
+    "RemovalPart",
     "announces",
     "any_held",
     "erased_to",
@@ -58,7 +58,7 @@ _ASKED_AT_ONCE = 10_000
 """Values of recorded reads that are looked for in payloads at once, about."""
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class RemovalPart(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a request: what is announced by one event, then removed. `held` counts what it left out because of
     holds, and `withdrawn` how many positions were taken back from its announcement. `renames`: the name of the actor
     goes, and no event. The next one begins at `next_step` and `next_after`."""
@@ -72,7 +72,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     next_after: tuple[int, ...] = ()
 
 
-async def next_part(store: Store, tenant: str, request: RemovalRequest) -> Part | None:
+async def next_part(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart | None:
     """The next part of a request, which has no ranges where nothing is to be removed; None at the end."""
     if request.kind == "erasure":
         if request.step == 0:
@@ -94,7 +94,7 @@ async def next_part(store: Store, tenant: str, request: RemovalRequest) -> Part 
 # ------------------------------------------------------------------------------------------------------------ erasures
 
 
-async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
+async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart:
     """Payloads that an erasure names."""
     viewer, positions = Viewer(tenant), list[int]()
     for event_id in request.event_ids:
@@ -112,7 +112,7 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Part:
     positions = sorted(set(positions))
     quoting = await _free(store, tenant, await _quoting(store, tenant, positions))
     if quoting:  # they go first, while the payloads are there that they quote
-        return Part(event_type=PAYLOAD_ERASED, ranges=ranges_of(quoting), next_step=0, next_after=request.after)
+        return RemovalPart(event_type=PAYLOAD_ERASED, ranges=ranges_of(quoting), next_step=0, next_after=request.after)
     next_step, next_after = (_NAME_STEP, ()) if after is None else (0, (after.time, after.number))
     return await _payloads(store, tenant, positions, next_step, next_after)
 
@@ -170,16 +170,16 @@ async def _free(store: Store, tenant: str, positions: Sequence[int]) -> list[int
     return [position for position in positions if position not in held]
 
 
-async def _name(store: Store, tenant: str, request: RemovalRequest) -> Part:
+async def _name(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart:
     """The name of the actor of an erasure, unless one of its events is held, or announces a removal: an announcement
     has to be provable."""
     holds = await holds_of(store, tenant)
     renames = not await announces(store, tenant, request.query)
     renames = renames and not await any_held(store, tenant, request.query, holds)
-    return Part(event_type=PAYLOAD_ERASED, renames=renames, next_step=_RECORDS_STEP)
+    return RemovalPart(event_type=PAYLOAD_ERASED, renames=renames, next_step=_RECORDS_STEP)
 
 
-async def _records_of_name(store: Store, tenant: str, request: RemovalRequest) -> Part | None:
+async def _records_of_name(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart | None:
     """The payloads of the log's own records that name the actor whose id was replaced."""
     actor = None if request.query is None else actor_of(request.query)
     naming: list[int] = []
@@ -190,7 +190,7 @@ async def _records_of_name(store: Store, tenant: str, request: RemovalRequest) -
             break
     if not naming:
         return None
-    return Part(event_type=PAYLOAD_ERASED, ranges=ranges_of(sorted(naming)), next_step=_RECORDS_STEP)
+    return RemovalPart(event_type=PAYLOAD_ERASED, ranges=ranges_of(sorted(naming)), next_step=_RECORDS_STEP)
 
 
 async def announces(store: Store, tenant: str, query: Query | None) -> bool:
@@ -201,7 +201,7 @@ async def announces(store: Store, tenant: str, query: Query | None) -> bool:
     return (await store.count_events(Viewer(tenant), asked)).total > 0
 
 
-async def any_held(store: Store, tenant: str, query: Query | None, holds: Holds) -> bool:
+async def any_held(store: Store, tenant: str, query: Query | None, holds: LegalHolds) -> bool:
     """Whether one of the events that match is held. A hold keeps who did it too."""
     after: Keyset | None = None
     while holds.queries and query is not None:
@@ -228,10 +228,10 @@ async def _last_of(store: Store, tenant: str, request: RemovalRequest, max_age_d
     return min(await last_expired(store, tenant, max_age_days, request.created_at), request.as_of)
 
 
-async def _released(store: Store, tenant: str, request: RemovalRequest) -> Part:
+async def _released(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart:
     """Events before the first that is kept that no hold keeps any more. They are looked for after a hold was
     released."""
-    done = Part(event_type=RETENTION_APPLIED, next_step=PREFIX_STEP)
+    done = RemovalPart(event_type=RETENTION_APPLIED, next_step=PREFIX_STEP)
     holds = await holds_of(store, tenant)
     policy = request.policy
     if policy is None or policy.max_age_days is None or not await holds_released(store, tenant):
@@ -243,12 +243,12 @@ async def _released(store: Store, tenant: str, request: RemovalRequest) -> Part:
     free = [position for position in kept if position not in held][:ERASED_AT_ONCE]
     if not free:
         return done
-    return Part(event_type=RETENTION_APPLIED, ranges=ranges_of(free), next_step=0, next_after=(free[-1],))
+    return RemovalPart(event_type=RETENTION_APPLIED, ranges=ranges_of(free), next_step=0, next_after=(free[-1],))
 
 
-async def _prefix(store: Store, tenant: str, request: RemovalRequest) -> Part:
+async def _prefix(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart:
     """The next events at the beginning of the log that are too old."""
-    done = Part(event_type=RETENTION_APPLIED, next_step=_RULES_FROM)
+    done = RemovalPart(event_type=RETENTION_APPLIED, next_step=_RULES_FROM)
     if request.policy is None or request.policy.max_age_days is None:
         return done
     upto = await _last_of(store, tenant, request, request.policy.max_age_days)
@@ -262,7 +262,7 @@ async def _prefix(store: Store, tenant: str, request: RemovalRequest) -> Part:
     ranges = without(first, last, sorted(held | announcements))[:ERASED_AT_ONCE]
     if len(ranges) == ERASED_AT_ONCE:
         last = ranges[-1][1]
-    return Part(
+    return RemovalPart(
         event_type=RETENTION_APPLIED,
         ranges=ranges,
         held=sum(position <= last for position in held),
@@ -271,7 +271,7 @@ async def _prefix(store: Store, tenant: str, request: RemovalRequest) -> Part:
     )
 
 
-async def _expired_payloads(store: Store, tenant: str, request: RemovalRequest, rule: TypeRule) -> Part:
+async def _expired_payloads(store: Store, tenant: str, request: RemovalRequest, rule: TypeRule) -> RemovalPart:
     """The next payloads that a rule names. Those that an earlier run erased are not read again, unless a hold was
     released meanwhile: it may have kept some of them."""
     upto = await _last_of(store, tenant, request, rule.max_age_days)
@@ -323,11 +323,11 @@ async def save_state(store: Store, tenant: str, request: RemovalRequest) -> None
 
 async def _payloads(
     store: Store, tenant: str, positions: list[int], next_step: int, next_after: tuple[int, ...]
-) -> Part:
+) -> RemovalPart:
     """The part that erases the payloads at these positions, which are in order, but for those that are held."""
     holds = await holds_of(store, tenant)
     held = await held_among(store, tenant, holds.queries, positions)
-    return Part(
+    return RemovalPart(
         event_type=PAYLOAD_ERASED,
         ranges=ranges_of(position for position in positions if position not in held),
         held=len(held),

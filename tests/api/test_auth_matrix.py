@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from tests.api.conftest import RUN_ID, Served, event, serving
 from tests.api.credentials import ISSUER, SECRET, claims_of, jwt_of, raw_jwt, rsa_key
 from tests.examples import soak
-from whence.api import auth, reads
+from whence.api import auth, reads, token_verifier
 from whence.api.operator_tokens import PURPOSE, OperatorToken, seal_token
 from whence.permissions import ADMIN, READ, WRITE, new_api_key, new_session_secret, new_sign_in_code
 from whence.sealing import StoreSecret
@@ -542,6 +542,7 @@ def test_all_routes_refuse_alike(guarded: Served) -> None:
 LIST = {("GET", EVENTS): ROUTES[("GET", EVENTS)]}
 
 
+@pytest.mark.slow
 def test_a_route_without_the_guard_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: one route is declared open to everyone."""
     monkeypatch.setitem(reads.aggregate.opt, "open", True)
@@ -550,6 +551,7 @@ def test_a_route_without_the_guard_is_found(tmp_path: Path, monkeypatch: pytest.
         assert any("by none: " in cell for cell in failures(served, {route: ROUTES[route]}))
 
 
+@pytest.mark.slow
 def test_a_route_with_another_scope_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: a route that reads asks for the scope to write."""
     monkeypatch.setitem(reads.list_events.opt, "scope", WRITE)
@@ -580,6 +582,7 @@ def first_of_two(carrier: Callable[..., Any]) -> Callable[..., Any]:
     return mutant
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mutant", "state"),
     [(falls_through, "bad bearer beside a good X-API-Key"), (first_of_two, "key sent twice")],
@@ -593,6 +596,7 @@ def test_a_carrier_that_does_not_decide_is_found(
     assert any(f"by {state}: 200" in cell for cell in failures(guarded, LIST))
 
 
+@pytest.mark.slow
 def test_a_token_of_any_audience_is_found(tmp_path: Path) -> None:
     """Mutant: the audience is not configured, so that the tokens of other services hold."""
     settings = {"jwt_secret": SECRET, "jwt_issuer": ISSUER, "bad_credentials_per_minute": 10**9}
@@ -600,19 +604,20 @@ def test_a_token_of_any_audience_is_found(tmp_path: Path) -> None:
         assert any("by token: wrong audience: 200" in cell for cell in failures(served, LIST))
 
 
+@pytest.mark.slow
 def test_a_401_that_tells_its_cause_is_found(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mutant: one cause has a sentence of its own."""
-    verify = auth.TokenVerifier.verify
+    verify = token_verifier.TokenVerifier.verify
 
     async def telling(self: Any, secret: str, *, via_cookie: bool) -> Any:
         try:
             return await verify(self, secret, via_cookie=via_cookie)
-        except auth.TokenRefused:
+        except token_verifier.TokenRefused:
             if secret.count(".") != 2:
                 raise
             error = auth.Unauthenticated()
             error.args = ("This token does not hold.",)
             raise error from None
 
-    monkeypatch.setattr(auth.TokenVerifier, "verify", telling)
+    monkeypatch.setattr(token_verifier.TokenVerifier, "verify", telling)
     assert "2 kinds of 401 by GET" in failures(guarded, LIST)

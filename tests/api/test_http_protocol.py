@@ -116,7 +116,7 @@ def write(secret: str, body: bytes, *lines: str) -> bytes:
     return head("POST", EVENTS, *headers, *lines)
 
 
-UNCHECKED = replaced(middleware, "_http_refusal", lambda _scope: None, "what_the_parser_lets_pass_is_served")
+UNCHECKED = replaced(middleware, "http_refusal", lambda _scope: None, "what_the_parser_lets_pass_is_served")
 
 
 @catches(UNCHECKED)

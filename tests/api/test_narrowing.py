@@ -36,6 +36,7 @@ HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
 
 NARROWED = {
     "get_event",
+    "event_now",
     "find_ids",
     "find_names",
     "list_events",
@@ -61,6 +62,7 @@ NOT_FOR_READERS = {
     "wait_for_idle_writer": "reads nothing",
     "head": "for followers and operators, without any event",
     "changed": "for followers, without any event",
+    "log_state": "the size of a log, by which answers that were made for the same reader are found again",
     "position_before": "a position, which is answered as a token",
     "tenants": "for the operator",
     "read_log": "for the operator's copy, and for entries, which a route refuses to narrowed readers",

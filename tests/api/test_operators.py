@@ -11,6 +11,7 @@ import pytest
 from tests.api.conftest import Served, code_of, event, problems, serving, wait_until
 from whence.api import auth, operators
 from whence.permissions import ADMIN, READ, WRITE, ApiKey, key_hash
+from whence.storage.deletions import TenantDeletion
 from whence.wire.times import parse_time
 
 EVENTS = "/api/v1/events"
@@ -258,3 +259,17 @@ def test_each_exchange_is_logged(server: Served, monkeypatch: pytest.MonkeyPatch
         assert fields["key_id"] == id_of(server, operator)
         assert fields["request_id"] == answer.headers["x-request-id"]
         assert answer.json()["token"] not in str(lines)
+
+
+def test_a_token_ends_with_its_tenant(server: Served) -> None:
+    """The next tenant of the name needs another one."""
+    with with_key(server, READ) as operator, with_token(server, exchange(operator, "gamma", READ)) as former:
+        assert former.get(EVENTS).status_code == 200
+        with server.client(WRITE, tenant="gamma") as client:
+            assert client.post(EVENTS, json=event()).status_code == 201
+        deletion = TenantDeletion(size=1, deleted_at=time.time_ns() // 1_000)
+        server.wait(server.store.deletions.delete_tenant("gamma", deletion))
+        server.key(READ, tenant="gamma")
+        assert former.get(EVENTS).status_code == 401
+        with with_token(server, exchange(operator, "gamma", READ)) as current:
+            assert current.get(EVENTS).json()["total"] == 0

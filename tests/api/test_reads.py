@@ -132,13 +132,20 @@ def test_include_adds_keys_and_the_cursor(filled: httpx2.Client) -> None:
     assert isinstance(page["nextCursor"], str)
 
 
-def _whatever_was_asked(self: AnsweredPages, tenant: str, page: Any, asked: Any) -> Any:
+def _whatever_was_asked(self: AnsweredPages, viewer: Any, page: Any, asked: Any) -> Any:
     """Mutant: the answer of a page, whatever was asked of it."""
-    found = (kept[1:] for (known, _), (kept, _) in self._answers._young.items() if known == id(page))
-    return next(found, None)
+    return next((kept[2:] for kept, _ in self._answers._young.values() if kept[0] is page), None)
 
 
-@catches(replaced(AnsweredPages, "find", _whatever_was_asked, "one_answer_for_a_page"))
+def _last_whatever_was_asked(self: AnsweredPages, viewer: Any, asked: Any) -> Any:
+    """Mutant: the last answer, whatever was asked."""
+    return next(((kept[1], kept[3]) for kept, _ in self._answers._young.values() if kept[1] is not None), None)
+
+
+@catches(
+    replaced(AnsweredPages, "find", _whatever_was_asked, "one_answer_for_a_page"),
+    replaced(AnsweredPages, "last", _last_whatever_was_asked, "one_answer_for_all_questions"),
+)
 def test_the_same_page_is_answered_as_it_was_asked_for(filled: httpx2.Client) -> None:
     """Again and again: with more keys, and in each coding, which has an ETag of its own."""
     for _ in range(2):

@@ -273,11 +273,12 @@ def test_the_log_has_a_line_a_request_and_no_secret(plain: Process) -> None:
 
 LOGS_ALL = """
 import whence.api.middleware as it
-rewrite = it.HTTPMiddleware._rewrite_path
-def telling(self, scope, state):
-    rewrite(self, scope, state)
+begin = it.HTTPMiddleware.begin
+def telling(self, scope, target):
+    state = begin(self, scope, target)
     state["public_path"] += "?" + scope["query_string"].decode()
-it.HTTPMiddleware._rewrite_path = telling
+    return state
+it.HTTPMiddleware.begin = telling
 """
 
 

@@ -1,5 +1,6 @@
 """Streams of events: what comes over them, in which order, and when they end."""
 
+import concurrent.futures
 import contextlib
 import itertools
 import json
@@ -16,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.api.conftest import Served, event, serving, wait_until
+from tests.api.conftest import Served, event, problems, serving, wait_until
 from tests.api.test_feed import EVENTS, FILTERS, admission_of, fill, walk
 from tests.unit.mutants import catches, replaced
 from whence.api import http_protocol, middleware, streams
@@ -450,3 +451,47 @@ def test_a_stream_of_a_deleted_tenant_ends(tmp_path: Path, monkeypatch: pytest.M
         served.wait(served.store.deletions.delete_tenant("acme", TenantDeletion(size=3, deleted_at=2**62)))
         wait_until(lambda: bool(reader.of_type("bye")), PATIENCE_S)
         assert json.loads(reader.of_type("bye")[0].data)["code"] == "after_range"
+
+
+def unnumbered(*values: Any) -> Any:
+    """Mutant: a log is known by its name."""
+    return _PART(*values[:-1], 0)
+
+
+_PART = streams._Part
+
+
+def _next_tenant(served: Served, events: int) -> None:
+    """Delete a tenant of three events, and store more under its name."""
+    served.wait(
+        served.store.deletions.delete_tenant("acme", TenantDeletion(size=3, deleted_at=time.time_ns() // 1_000))
+    )
+    with served.client(WRITE) as client:
+        fill(client, events)
+
+
+@catches(replaced(streams, "_Part", unnumbered, "a_log_is_known_by_its_name"))
+def test_a_stream_shows_nothing_of_the_next_tenant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the same name, which has more events already when the stream looks again. Its credential is still good, as a
+    token of an issuer may be. A request that waits for events is refused, too."""
+    monkeypatch.setattr(streams, "_CHECK_S", PATIENCE_S)
+    with serving(tmp_path) as served, served.client(READ, WRITE) as client:
+        fill(client, 3)
+        reader = Reader(client, "from=start")
+        reader.wait_for(3)
+        _next_tenant(served, 5)
+        wait_until(lambda: bool(reader.of_type("bye")), PATIENCE_S)
+        assert json.loads(reader.of_type("bye")[0].data)["code"] == "after_range"
+        assert len(reader.events()) == 3
+
+
+def test_a_feed_that_waits_does_not_go_on_in_the_log_of_the_next_tenant(tmp_path: Path) -> None:
+    """The same for a request that waits for events."""
+    with serving(tmp_path) as served, served.client(READ, WRITE) as client:
+        fill(client, 3)
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            waiting = pool.submit(client.get, f"{EVENTS}/feed", params={"after": 3, "wait": 10})
+            wait_until(lambda: "acme" in served.store._head_notifier._watches, PATIENCE_S)
+            _next_tenant(served, 5)
+            answer = waiting.result()
+        assert (answer.status_code, problems(answer)) == (422, [(["query", "after"], "after_range")])

@@ -32,7 +32,7 @@ from tests.api.credentials import (
     running_issuer,
 )
 from tests.unit.mutants import Mutant, catches, replaced
-from whence.api import auth, jwks
+from whence.api import auth, jwks, token_verifier
 from whence.api.auth import Authenticator
 from whence.api.jwks import FETCH_INTERVAL_S, JwksCache, parse_jwks
 from whence.errors import Forbidden, Unauthenticated, Unavailable
@@ -78,12 +78,12 @@ async def test_a_good_token_says_who_and_what(store: Store) -> None:
 
 def checked_by_pyjwt(claim: str) -> Mutant:
     """A mutant: PyJWT checks the kind of this claim."""
-    real = auth.jwt.decode
+    real = token_verifier.jwt.decode
 
     def decode(*of: Any, options: Any, **more: Any) -> Any:
         return real(*of, options=options | {f"verify_{claim}": True}, **more)
 
-    return replaced(auth.jwt, "decode", decode, f"{claim}_is_checked")
+    return replaced(token_verifier.jwt, "decode", decode, f"{claim}_is_checked")
 
 
 @catches(checked_by_pyjwt("sub"), checked_by_pyjwt("jti"))
@@ -96,7 +96,7 @@ async def test_sub_and_jti_may_be_of_any_kind(store: Store) -> None:
         assert principal.subject == subject
 
 
-@catches(replaced(auth, "_TOKEN", re.compile(r"[\w=-]+\.[\w=-]+\.[\w=-]+"), "padding_is_accepted"))
+@catches(replaced(token_verifier, "_TOKEN", re.compile(r"[\w=-]+\.[\w=-]+\.[\w=-]+"), "padding_is_accepted"))
 async def test_a_padded_token_is_refused(store: Store) -> None:
     """RFC 7515 leaves the padding out; of a token there is one form."""
     header, body, signature = (part + "=" * (-len(part) % 4) for part in jwt_of().split("."))
@@ -117,15 +117,15 @@ REASONS = {
 }
 
 
-class OneReason(Exception):
+class OneReason(token_verifier.TokenRefused):
     def __str__(self) -> str:
         return "refused"
 
 
 @catches(
-    replaced(auth, "TokenRefused", OneReason, "no_reason"),
-    replaced(auth, "_token_kid", lambda _token: None, "no_key_id"),
-    replaced(auth, "_token_kid", lambda token: token, "the_token_is_logged"),
+    replaced(token_verifier, "TokenRefused", OneReason, "no_reason"),
+    replaced(auth, "token_kid", lambda _token: None, "no_key_id"),
+    replaced(auth, "token_kid", lambda token: token, "the_token_is_logged"),
 )
 async def test_the_log_says_why_a_token_was_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the address of the client and the id of the key, and without any of the token."""

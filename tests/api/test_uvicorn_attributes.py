@@ -21,13 +21,17 @@ ROOT = Path(__file__).parents[2]
 
 READ = frozenset(
     (
+        "_unset_keepalive_if_required",
         "connections",
         "cycle",
         "flow",
+        "headers",
         "limit_concurrency",
         "loop",
+        "parser",
         "pipeline",
         "scope",
+        "server_state",
         "timeout_keep_alive_task",
         "transport",
     )

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from tests.ssl_contexts import share_ssl_context
+from tests.ssl_contexts import CERTIFICATES, share_ssl_context
 
 __all__ = ["ForkServer"]
 
@@ -82,6 +82,8 @@ def _serve(connection: socket.socket, only_libraries: bool) -> None:
     if only_libraries:
         for name in [name for name in sys.modules if name.partition(".")[0] == "whence"]:
             del sys.modules[name]
+    for name in CERTIFICATES:  # which the environment of a command has not
+        os.environ.pop(name, None)
     share_ssl_context()
     # What is imported stays out of the collections at the end of each fork. They took four fifths of a short command.
     gc.collect()

@@ -40,7 +40,7 @@ def check(folder: Path, size: int) -> None:
     checkpoint = parse_checkpoint(parse_note((folder / "checkpoint").read_bytes()).text)
     tiles = list(tiles_of(size))
     leaves = [each for tile in tiles if tile.level == 0 for each in read(folder, tile)]
-    tree = Tree(leaves)
+    tree = Tree(leaves.__getitem__)
     assert (checkpoint.size, checkpoint.root) == (size, tree.root(0, size))
     for tile in tiles:
         span = 256**tile.level

@@ -23,11 +23,11 @@ NO_OVERLAP = Mutant("the_last_ones_come_again", "import whence.cli.tail as t; t.
 FROM_NOW = Mutant(
     "whatever_was_stored_meanwhile_is_missed",
     "import whence.client.following as f\n"
-    "real = f.Place.repeat\n"
+    "real = f.FollowState.repeat\n"
     "def forgets(self, error):\n"
     "    self._next = None; self._filters['since'] = 'now'; self._filters.pop('after', None)\n"
     "    return real(self, error)\n"
-    "f.Place.repeat = forgets",
+    "f.FollowState.repeat = forgets",
 )
 
 

@@ -75,12 +75,12 @@ def from_the_start_again(patch: pytest.MonkeyPatch) -> None:
     def repeat(self: Any, _error: Exception) -> None:
         self._next = 0
 
-    patch.setattr(following.Place, "repeat", repeat)
+    patch.setattr(following.FollowState, "repeat", repeat)
 
 
 def goes_on_too_far(patch: pytest.MonkeyPatch) -> None:
     """A lost response counts as read."""
-    real = following.Place.request
+    real = following.FollowState.request
 
     def request(self: Any) -> Any:
         made = real(self)
@@ -88,7 +88,7 @@ def goes_on_too_far(patch: pytest.MonkeyPatch) -> None:
             self._next += 1
         return made
 
-    patch.setattr(following.Place, "request", request)
+    patch.setattr(following.FollowState, "request", request)
 
 
 @catches(from_the_start_again, goes_on_too_far)

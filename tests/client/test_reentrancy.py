@@ -42,7 +42,7 @@ PLACES = [
     (spool, "append_to_file"),
     (spool, "sync_file"),
     (emitter.Emitter, "_is_open"),
-    (sender.Sender, "_schedule"),
+    (sender.SenderThreads, "_schedule"),
     (spool_lock.ProcessLock, "acquire"),
 ]
 
@@ -102,15 +102,15 @@ def test_the_client_is_closed_in_the_middle_of_an_event(
 ) -> None:
     """It happens as soon as the interrupted code has left the client. Its event is sent."""
     log = connected(server, tmp_path)
-    plain, closed = sender.Sender._schedule, []
+    plain, closed = sender.SenderThreads._schedule, []
 
-    def interrupt(self: sender.Sender, *args: Any) -> None:
+    def interrupt(self: sender.SenderThreads, *args: Any) -> None:
         if not closed:
             closed.append(None)
             closed[0] = log.close()
         plain(self, *args)
 
-    monkeypatch.setattr(sender.Sender, "_schedule", interrupt)
+    monkeypatch.setattr(sender.SenderThreads, "_schedule", interrupt)
     within_time(lambda: log.emit(event(actorId="a")))
     assert closed == [False]
     assert server.actors == ["a"]

@@ -26,6 +26,7 @@ from whence.events import (
     Counts,
     Event,
     FeedPage,
+    LogState,
     NewEvent,
     Page,
     PageRequest,
@@ -63,6 +64,7 @@ class ModelStore(Filters, ModelCredentials):
 
     reads_at_once = 8
     pages_share_events = True
+    reads_on_loop = False
 
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
         super().__init__()
@@ -76,6 +78,12 @@ class ModelStore(Filters, ModelCredentials):
     async def append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
         self.size_before = len(self.logs.get(tenant, []))
         return [self.store(tenant, write) for write in writes]
+
+    def log_state(self, tenant: str) -> LogState | None:
+        return None
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        return None
 
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:
         """Store one request. It works on a copy of the log, which is kept unless the request is refused."""

@@ -19,18 +19,18 @@ from tests.delivery.receivers import Receiver, answering, dripping, endless, han
 from tests.ports import reserved_port
 from tests.unit.mutants import catches, replaced
 from whence import outbound
-from whence.addresses import Allowed, Target, parse_target
+from whence.addresses import Allowed, OutboundTarget, parse_target
 from whence.outbound import Answer, Sender, TargetRefused
 
 LOOPBACK = Allowed.parse(["127.0.0.0/8"])
 PUBLIC = "8.8.8.8"
 
 
-def of(receiver: Receiver, host: str = "127.0.0.1", scheme: str = "https") -> Target:
+def of(receiver: Receiver, host: str = "127.0.0.1", scheme: str = "https") -> OutboundTarget:
     return parse_target(f"{scheme}://{host}:{receiver.port}/hook")
 
 
-async def post(sender: Sender, target: Target, body: bytes = b"{}") -> Answer:
+async def post(sender: Sender, target: OutboundTarget, body: bytes = b"{}") -> Answer:
     try:
         return await sender.post(target, "acme", {"X-Test": "1"}, body)
     finally:

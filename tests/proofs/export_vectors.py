@@ -44,7 +44,7 @@ def _event(index: int) -> MadeEvent:
     return replace(made, members={**made.members, **changed})
 
 
-_TREE = Tree([leaf_of(_event(index).envelope) for index in range(SIZE)])
+_TREE = Tree(lambda index: leaf_of(_event(index).envelope))
 _NOTE = signed(checkpoint_text(SIZE, _TREE.root(0, SIZE)))
 
 

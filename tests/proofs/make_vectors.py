@@ -392,7 +392,7 @@ def _announced(
     text, salt = json.dumps(payload, separators=(",", ":")), made_event(2).salt
     members = {**made_event(2).members, "actorId": "whence", "actorType": "system", "eventType": event_type}
     event = MadeEvent({**members, "resourceType": resource_type}, salt, text)
-    tree = Tree([*whole_tree().leaves[:2], leaf_of(event.envelope)])
+    tree = Tree(lambda index: leaf_of(event.envelope) if index == 2 else whole_tree().leaf(index))
     parts = (None, None) if payload is None else (salt, text.encode())
     note = signed(checkpoint_text(3, tree.root(0, 3)), signer)
     return proof_text(2, tree.path(2, 0, 3), note, extra_of(event.envelope, *parts))

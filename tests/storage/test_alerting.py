@@ -13,7 +13,7 @@ from tests.contract.faults import KINDS, Limits
 from tests.contract.made import DAY, NOON, SECOND, TENANT, add, new, uuid
 from tests.unit.mutants import catches, replaced
 from whence import alerting, followers
-from whence.alerting import KIND, AlertRules, RuleState, place_name, state_of
+from whence.alerting import KIND, AlertWork, RuleState, place_name, state_of
 from whence.alerts import FIRED, RESOLVED, AlertRule, Condition
 from whence.errors import Throttled
 from whence.events import Event, Query, Viewer
@@ -394,7 +394,7 @@ async def test_following_wakes_up_for_events_and_for_rules(store: Any) -> None:
     """Alerts come as events are stored; a rule that is added is taken up, and one that is deleted leaves no place."""
     first = await made(store, Condition(kind="match"), after=0)
     definitions = Definitions([first])
-    task = asyncio.create_task(AlertRules(store, tomorrow).follow(TENANT, definitions))
+    task = asyncio.create_task(AlertWork(store, tomorrow).follow(TENANT, definitions))
 
     async def causes() -> list[str | None]:
         return [each.causation_id for each in await alerts(store)]
@@ -427,7 +427,7 @@ async def test_a_place_that_was_left_behind_is_deleted(store: Any) -> None:
     definition = await made(store, Condition(kind="match"))
     await store.followers.save_place(TENANT, Place(place_name(uuid(5)), 0))
     await store.followers.save_place(TENANT, Place("webhook:1", 0))
-    task = asyncio.create_task(AlertRules(store).follow(TENANT, Definitions([definition])))
+    task = asyncio.create_task(AlertWork(store).follow(TENANT, Definitions([definition])))
 
     async def places() -> set[str]:
         return {place.name for place in await store.followers.list_places(TENANT)}
@@ -468,7 +468,7 @@ async def test_a_rule_that_is_far_behind_holds_up_no_other(store: Any, monkeypat
     await add(store, failed(2_000))
     await add(store, failed(1), tenant="other")
     definitions = Definitions([behind, here])
-    work = AlertRules(store, tomorrow)
+    work = AlertWork(store, tomorrow)
     tasks = [
         asyncio.create_task(work.follow(TENANT, definitions)),
         asyncio.create_task(work.follow("other", Definitions([there]))),

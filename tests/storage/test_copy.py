@@ -22,7 +22,7 @@ from tests.databases import execute, fresh_database
 from whence import copying
 from whence.copying import copy_log
 from whence.demo import recording
-from whence.errors import Invalid, NotFound, PositionGone, StoreRefused, Unavailable, Unsound
+from whence.errors import Invalid, PositionGone, StoreRefused, Unavailable, Unsound
 from whence.events import Event, NewEvent, PageRequest, PartRequest, Query, Viewer, Vocabulary
 from whence.merkle_proofs import LeafRange
 from whence.permissions import new_api_key, new_operator_key
@@ -477,25 +477,6 @@ async def test_mutant_a_copy_that_leaves_removals_out_is_caught(
     monkeypatch.setattr(replication, "tile_leaves", nothing if pair[1].kind == "postgres" else lambda *_values: None)
     with pytest.raises((AssertionError, Unsound)):
         await test_a_purged_log_is_copied(pair)
-
-
-async def test_a_log_with_another_name_is_refused(tmp_path: Path) -> None:
-    """A log in which an actor has another id is not copied; the sentence says what to do. When an erasure happened is
-    copied."""
-    source, target = [await opened("sqlite", tmp_path) for _ in range(2)]
-    await add(source, *map(new, range(1, 9)))
-    await source.removals.erase_payloads(TENANT, [7], 5, [])
-    await copy_log(source, target)
-    assert (await target.get_event(Viewer(TENANT), new(7).id)).erased_at == 5
-    await source.close()
-    source = await opened("sqlite", tmp_path)
-    await add(source, *map(new, range(1, 9)), new(9, actor_id="bob"))
-    await source.removals.erase_actor(TENANT, ("user", "bob"), "erased-1", 5, [])
-    with pytest.raises(StoreRefused, match="id of the event's actor was replaced"):
-        await copy_log(source, await opened("sqlite", tmp_path))
-    with pytest.raises(NotFound, match="actor was replaced"):
-        await source.seals.get_evidence(TENANT, new(9).id)
-    assert (await source.seals.get_evidence(TENANT, new(8).id)).position == 8
 
 
 async def test_an_erased_payload_stays_erased_and_proven(pair: tuple[Any, Any]) -> None:

@@ -16,7 +16,7 @@ from tests.storage.test_removal_work import announced, done_already, done_by, ho
 from tests.unit.mutants import catches, replaced
 from whence import erasing_again
 from whence.erasing_again import erase_again, finish_restore
-from whence.errors import StoreRefused, Unavailable
+from whence.errors import StoreRefused
 from whence.events import Query, Viewer
 from whence.storage import backend_for, create_store, verify_store
 from whence.storage.deletions import TenantDeletion
@@ -170,7 +170,7 @@ async def let_go(store: Any, tenant: str = TENANT) -> None:
     await store.deletions.delete_tenant(tenant, TenantDeletion(size=size, deleted_at=time.time_ns() // 1_000))
 
 
-@catches(replaced(ErasureLedger, "add", nothing_noted, "nothing_noted"))
+@catches(replaced(ErasureLedger, "_add", nothing_noted, "nothing_noted"))
 async def test_a_restored_backup_has_no_tenant_that_was_deleted(tmp_path: Path) -> None:
     """It is deleted again, also from the file. A later one of the same name, and other tenants, stay."""
     store = await made(tmp_path)
@@ -189,41 +189,6 @@ async def test_a_restored_backup_has_no_tenant_that_was_deleted(tmp_path: Path) 
     assert (await store.head(TENANT)).size == 1
     await store.close()
     assert (await verify_store(url_of(tmp_path))).sound
-
-
-def _never(*_arguments: Any) -> bool:
-    """Mutant: whatever the ledger names was deleted."""
-    return False
-
-
-@catches(replaced(erasing_again, "_went_on", _never, "the_ledger_is_always_right"))
-async def test_a_tenant_that_was_not_deleted_after_all_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process was killed between the line in the ledger and the commit, and the log went on. A backup that was made
-    after that has it. One of which something was erased before its deletion is still deleted again."""
-    store = await made(tmp_path)
-    note = ErasureLedger.add
-
-    def killed(*arguments: Any, **fields: Any) -> None:
-        note(*arguments, **fields)
-        raise OSError(5, "It was killed.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ErasureLedger, "add", killed)
-        with pytest.raises(Unavailable):
-            await let_go(store)
-    await done_by(store, query=MALLORY)
-    await stored(store, new(5))
-    backend_for(url_of(tmp_path)).backup(url_of(tmp_path), str(tmp_path / "backup.db"), force=True, progress=None)
-    await store.close()
-    store, again = await restored(tmp_path)
-    assert again == 0
-    assert (await store.head(TENANT)).size == 6
-    await let_go(store)
-    await store.close()
-    store, again = await restored(tmp_path)
-    assert again == 1
-    assert await store.tenants() == []
-    await store.close()
 
 
 async def dumped_and_restored(url: str, dump: str) -> Any:

@@ -1,6 +1,7 @@
 """Several servers change keys and sessions at the same time without a deadlock."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,10 +9,13 @@ import asyncpg
 import pytest
 
 from tests.databases import fresh_database
+from tests.unit.mutants import catches
 from whence.errors import Throttled, Unavailable
 from whence.permissions import ApiKey, new_api_key
 from whence.storage import Session, create_store
-from whence.storage.postgres import credentials
+from whence.storage.credentials import key_values
+from whence.storage.deletions import TenantDeletion
+from whence.storage.postgres import credentials, deletions
 
 PROMPTLY_S = 2.0
 """Far below the lock timeout."""
@@ -184,3 +188,38 @@ async def test_without_the_lock_two_servers_would_pass_it(
     """Mutant: both count before either has committed."""
     _counting_slowly(monkeypatch, lock_limit="SELECT $1::text")
     assert await _made_at_once(store, url) == []
+
+
+def unlocked(patch: pytest.MonkeyPatch) -> None:
+    """Mutant: nothing keeps a deletion from passing a key that is being added."""
+    for module in (credentials, deletions):
+        patch.setattr(module, "_SQL", {**module._SQL, "lock_limit": "SELECT $1::text"})
+
+
+@catches(unlocked)
+async def test_a_key_that_is_being_added_goes_with_its_tenant(store: Any, other: Any) -> None:
+    """A deletion waits until another server has added its key, and sees that one too."""
+    [first, second], now = [new_api_key("acme", ("events:read",), at)[1] for at in (1, 2)], time.time_ns() // 1_000
+    await store.credentials.put_key(first)
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute(credentials._SQL["lock_limit"], "acme")
+    await other.execute(credentials._SQL["add_key"], *key_values(second))
+    deleting = asyncio.create_task(store.deletions.delete_tenant("acme", TenantDeletion(size=0, deleted_at=now)))
+    await asyncio.wait([deleting], timeout=0.3)
+    assert not deleting.done()
+    await transaction.commit()
+    await deleting
+    assert await store.credentials.list_keys("acme") == []
+
+
+async def test_a_key_waits_for_a_deletion_that_is_going_on(store: Any, other: Any) -> None:
+    """Whether the keys of the tenant are limited or not."""
+    transaction = other.transaction()
+    await transaction.start()
+    await other.execute(credentials._SQL["lock_limit"], "acme")
+    adding = asyncio.create_task(store.credentials.put_key(new_api_key("acme", ("events:read",), 1)[1]))
+    await asyncio.wait([adding], timeout=0.3)
+    assert not adding.done()
+    await transaction.commit()
+    await adding

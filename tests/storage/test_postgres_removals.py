@@ -21,7 +21,7 @@ from whence.errors import Invalid, Unavailable, WhenceError
 from whence.events import EVENT_LOG, Viewer
 from whence.storage import create_store, sequencing, verify_store
 from whence.storage.followers import Definition
-from whence.storage.postgres import connections, purge, removals
+from whence.storage.postgres import connections, purge
 from whence.storage.removals import HOLD, PAYLOAD_ERASED, RETENTION_APPLIED, HoldsChanged, Purge
 from whence.storage.sql import load_blocks
 
@@ -212,28 +212,6 @@ async def a_connection_lost_in_a_purge(stores: Stores, patch: pytest.MonkeyPatch
     await _is_sound(url)
 
 
-async def a_rest_between_batches(stores: Stores, patch: pytest.MonkeyPatch) -> None:
-    """The next batch of a tenant does not begin before appends have had as much time as the last one took."""
-    first = stores.first
-    gate = stores.gate(patch, "save_purge")
-    purging = asyncio.create_task(first.removals.purge(TENANT, Purge(1, 5), []))
-    await gate.reached.wait()
-    assert await waits(purging)
-    gate.open()
-    await purging
-    ended, real = time.monotonic(), first.removals._remove_as
-    begun: list[float] = []
-
-    async def noting(*args: Any) -> Any:
-        begun.append(time.monotonic())
-        return await real(*args)
-
-    patch.setattr(first.removals, "_remove_as", noting)
-    assert await first.removals.purge(TENANT, Purge(5, EVENTS), []) == EVENTS - 5
-    assert begun[0] - ended >= 0.3
-    await _is_sound(stores.url)
-
-
 Race = Callable[[Stores, pytest.MonkeyPatch], Awaitable[None]]
 
 RACES: tuple[Race, ...] = (
@@ -243,7 +221,6 @@ RACES: tuple[Race, ...] = (
     a_hold_beside_a_removal,
     a_snapshot_across_a_purge,
     a_connection_lost_in_a_purge,
-    a_rest_between_batches,
 )
 
 
@@ -269,10 +246,6 @@ def unread_holds(patch: pytest.MonkeyPatch) -> None:
     reword(patch, "hold_versions", postgres=("tenant = $2", "tenant = $2 AND false"))
 
 
-def no_rest(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(removals, "REST", 0.0)
-
-
 def read_committed(patch: pytest.MonkeyPatch) -> None:
     real = connections.begin_statements
 
@@ -294,7 +267,6 @@ def read_committed(patch: pytest.MonkeyPatch) -> None:
         (a_hold_beside_a_removal, unlocked_head),
         (a_hold_beside_a_removal, unread_holds),
         (a_snapshot_across_a_purge, read_committed),
-        (a_rest_between_batches, no_rest),
     ],
 )
 async def test_a_race_can_be_lost(

@@ -9,14 +9,14 @@ import zipfile
 import pytest
 import zstandard
 
-from whence.cli.file_forms import Kind, form_of
+from whence.cli.file_forms import FileKind, form_of
 
 LINE = b'{"eventType":"a.b"}\n'
 RECORD = b'{"Records":[{"eventID":"1"}]}'
 CSV = b"time,action,who\n2026-01-01,login,ana\n"
 
 
-def kind(head: bytes, records: str | None = None) -> Kind:
+def kind(head: bytes, records: str | None = None) -> FileKind:
     return form_of(head, "x", records).kind
 
 
@@ -39,9 +39,9 @@ def kind(head: bytes, records: str | None = None) -> Kind:
 def test_lines(head: bytes) -> None:
     """NDJSON is recognised by any whole object, though other lines are bad. What is unknown is read as lines too."""
     if head.startswith(b"\xff\xfe"):
-        assert kind(head) is Kind.OTHER
+        assert kind(head) is FileKind.OTHER
         return
-    assert kind(head) is Kind.LINES
+    assert kind(head) is FileKind.LINES
 
 
 @pytest.mark.parametrize(
@@ -58,27 +58,27 @@ def test_lines(head: bytes) -> None:
 )
 def test_documents(head: bytes) -> None:
     """JSON arrays, and JSON that is spread over several lines."""
-    assert kind(head) is Kind.DOCUMENT
+    assert kind(head) is FileKind.DOCUMENT
 
 
 def test_a_document_with_a_list_of_records() -> None:
     """It is one line of NDJSON too, unless a map names the member with the list."""
-    assert kind(RECORD) is Kind.LINES
-    assert kind(RECORD, "Records") is Kind.DOCUMENT
-    assert kind(RECORD + RECORD, "Records") is Kind.DOCUMENT
-    assert kind(RECORD[:-5] + b"x" * 9000, "Records") is Kind.DOCUMENT
-    assert kind(LINE * 3, "Records") is Kind.LINES
+    assert kind(RECORD) is FileKind.LINES
+    assert kind(RECORD, "Records") is FileKind.DOCUMENT
+    assert kind(RECORD + RECORD, "Records") is FileKind.DOCUMENT
+    assert kind(RECORD[:-5] + b"x" * 9000, "Records") is FileKind.DOCUMENT
+    assert kind(LINE * 3, "Records") is FileKind.LINES
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_csv(delimiter: str) -> None:
     """The first line names at least two columns, and another one follows."""
     form = form_of(CSV.replace(b",", delimiter.encode()), "x")
-    assert (form.kind, form.delimiter) == (Kind.CSV, delimiter)
+    assert (form.kind, form.delimiter) == (FileKind.CSV, delimiter)
     quoted = form_of(b'"the time","who, or what"\n1,2\n', "x")
-    assert (quoted.kind, quoted.delimiter) in [(Kind.CSV, ","), (Kind.LINES, "")]
+    assert (quoted.kind, quoted.delimiter) in [(FileKind.CSV, ","), (FileKind.LINES, "")]
     alone = CSV.splitlines()[0]  # of an export of no rows
-    assert (kind(alone), form_of(alone, "x", map_name="m").kind) == (Kind.LINES, Kind.CSV)
+    assert (kind(alone), form_of(alone, "x", map_name="m").kind) == (FileKind.LINES, FileKind.CSV)
 
 
 def packed(name: str) -> bytes:
@@ -115,7 +115,7 @@ def packed(name: str) -> bytes:
 def test_what_cannot_be_read_is_named_with_the_way_out(head: bytes, words: str) -> None:
     """A sentence says what it is, and a command or the forms that can be read."""
     form = form_of(head, "my file")
-    assert form.kind is Kind.OTHER and words in form.problem, form
+    assert form.kind is FileKind.OTHER and words in form.problem, form
     mapped = form_of(head, "my file", map_name="my map.toml").problem
     assert mapped == form.problem.replace("import -", "import --map 'my map.toml' -")
     assert "FILE | whence" in form_of(head, None).problem or "|" not in form.problem
@@ -123,5 +123,5 @@ def test_what_cannot_be_read_is_named_with_the_way_out(head: bytes, words: str) 
 
 def test_nothing() -> None:
     """An empty file is no form at all; one with blank lines is read as lines."""
-    assert kind(b"") is Kind.EMPTY
-    assert kind(b"\n \r\n") is Kind.LINES
+    assert kind(b"") is FileKind.EMPTY
+    assert kind(b"\n \r\n") is FileKind.LINES

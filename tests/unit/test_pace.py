@@ -36,6 +36,6 @@ def test_a_batch_that_took_long_is_followed_by_a_smaller_one_and_a_longer_rest(m
             sizes.append(pace.size)
         return sizes
 
-    assert asyncio.run(sizes_after(0.02, 0.02, 5.0)) == [50, 25, 20]
-    assert rests == [0.04, 0.04, 0.5]
+    assert asyncio.run(sizes_after(0.002, 0.02, 5.0)) == [200, 100, 80]
+    assert rests == [0.004, 0.04, 0.5]
     assert asyncio.run(sizes_after(*[0.002] * 3)) == [200, REMOVED_AT_ONCE, REMOVED_AT_ONCE]

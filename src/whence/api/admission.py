@@ -18,11 +18,13 @@ from whence.fairness import FairBudget, FairQueue, LoopRounds
 from whence.settings import Settings
 from whence.storage.base import Store
 
-__all__ = ["INFLATING_THREADS", "Admission"]
+__all__ = ["INFLATING_THREADS", "SMALL_ANSWER", "Admission"]
 
-_SMALL_ANSWER = 64 * 1024
 _SLICE_S = 0.002
 _EXPORTS_MAX = 8
+
+SMALL_ANSWER = 64 * 1024
+"""Answers of up to so many bytes are not counted."""
 
 INFLATING_THREADS = 2
 """Threads of the process that inflate bodies."""
@@ -84,7 +86,7 @@ class Admission:
 
         Raises Busy and Throttled when they do not fit, unless the answer is about events that were just `stored`.
         """
-        if size <= _SMALL_ANSWER:
+        if size <= SMALL_ANSWER:
             return
         (self.answers.add if stored else self.answers.take)(tenant, size)
         request.scope["state"]["at_end"].append(partial(self.answers.give_back, tenant, size))
@@ -92,7 +94,7 @@ class Admission:
     def take_answer(self, tenant: str, size: int) -> Callable[[], None]:
         """Count the `size` bytes of a part of streams; the function that is returned gives them back. Raises Busy and
         Throttled when they do not fit."""
-        if size <= _SMALL_ANSWER:
+        if size <= SMALL_ANSWER:
             return lambda: None
         self.answers.take(tenant, size)
         return partial(self.answers.give_back, tenant, size)

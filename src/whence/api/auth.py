@@ -9,27 +9,25 @@ valid one is never throttled.
 import asyncio
 import ipaddress
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-import jwt
 import msgspec
 import structlog
 
 from whence.api.headers import header_values
-from whence.api.jwks import JwksCache
 from whence.api.operator_tokens import is_operator_token, open_token
 from whence.api.process_bus import ProcessBus
+from whence.api.token_verifier import TokenRefused, TokenVerifier, token_kid
 from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
-from whence.events import is_tenant
 from whence.fairness import FairQueue
 from whence.permissions import (
     OPERATOR,
     ApiKey,
     Principal,
+    hash_unchecked,
     key_hash,
     scopes_among,
     session_hash,
@@ -46,8 +44,6 @@ __all__ = [
     "SUBJECT_PREFIX",
     "Authenticator",
     "HTTPConnection",
-    "TokenRefused",
-    "TokenVerifier",
     "read_cookies",
 ]
 
@@ -64,11 +60,7 @@ _USES_KEPT = 100_000
 _WINDOW_S = 60.0
 _ADDRESSES_KEPT = 10_000
 _HOPS_MAX = 32
-_TOKEN_MAX = 8_192
-_TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")  # base64url without padding, RFC 7515
-_KID_LOGGED = 128
 _BAD_CREDENTIALS = "bad_credentials"  # on the bus of the processes
-_SKEW_S = 5.0  # how far the issuer's clock may be ahead; an expired token gets no such allowance
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -148,6 +140,12 @@ class Authenticator:
         if principal.via_cookie and scope["method"] not in _SAFE_METHODS and not self._same_origin(scope):
             raise Forbidden("A cookie may only write for a page of this same origin.")
         return principal
+
+    def known(self, request: HTTPConnection) -> Principal | None:
+        """Who sent this request, as `authenticate` says, if its API key was looked up a moment ago; else None."""
+        carrier, secret = _carrier(request.scope) or ("", None)
+        known = None if carrier == "cookie" or secret is None else self._keys.get(hash_unchecked(secret))
+        return None if known is None or known.session is not None else self._principal(known.key, via_cookie=False)
 
     async def redeem(self, request: HTTPConnection, code: str) -> Principal:
         """Who made the sign-in link with this code, which is used up. It stands for the key that made the link.
@@ -256,7 +254,7 @@ class Authenticator:
             return await self._tokens.verify(secret, via_cookie=carrier == "cookie")
         except TokenRefused as refusal:
             client = self.client_address(scope)
-            _log.info("token_refused", reason=str(refusal), kid=_token_kid(secret), client=client)
+            _log.info("token_refused", reason=str(refusal), kid=token_kid(secret), client=client)
             return None
 
     def _principal(self, key: ApiKey | None, *, via_cookie: bool) -> Principal | None:
@@ -306,13 +304,18 @@ class Authenticator:
         )
 
     async def _of_operator_token(self, scope: Mapping[str, Any], text: str) -> Principal | None:
-        """The principal of an operator's token, while the token and its key are alive."""
+        """The principal of an operator's token, while the token, its key and the tenant are alive. A later tenant of
+        the same name is not the one that it was made for."""
         token = None if self._operator_tokens is None else open_token(self._operator_tokens, text)
         if token is None or token.expires_at <= _now_us():
             return None
         key = await self._find_key_by_id(scope, token.key_id)
         principal = self._principal(key, via_cookie=False)
         if key is None or principal is None or key.ceiling is None:
+            return None
+        async with self._lookups.place(self._address_of(scope)):
+            former = await self._store.deletions.former_logs(token.tenant)
+        if any(log.deleted_at >= token.made_at for log in former):
             return None
         return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
 
@@ -330,8 +333,11 @@ class Authenticator:
         known = self._keys.get(cached_as)
         if known is not None:
             return known.key
-        asked_at = self._keys.clock()
         async with self._lookups.place(self._address_of(scope)):
+            known = self._keys.get(cached_as)  # another request may have found it while this one waited
+            if known is not None:
+                return known.key
+            asked_at = self._keys.clock()
             key = await find(self._store.credentials)
         if key is not None and key.alive(_now_us()):
             self._keys.put(cached_as, _CachedKey(key, None, asked_at))
@@ -341,17 +347,21 @@ class Authenticator:
         """The session and the key that it was made with, or None when the session is unknown or has ended."""
         known = self._keys.get(hashed)
         if known is None:
-            asked_at = self._keys.clock()
             async with self._lookups.place(self._address_of(scope)):
-                session = await self._store.credentials.find_session(hashed)
-                key = None if session is None else await self._key_of(session)
-            if session is None or key is None:
-                return None
-            known = _CachedKey(key, session, asked_at)
-            if key.alive(_now_us()):
-                self._keys.put(hashed, known)
-        if known.session is None or known.session.expires_at <= _now_us():
+                known = self._keys.get(hashed) or await self._read_session(hashed)  # as in `_look_up`
+        if known is None or known.session is None or known.session.expires_at <= _now_us():
             return None
+        return known
+
+    async def _read_session(self, hashed: bytes) -> "_CachedKey | None":
+        asked_at = self._keys.clock()
+        session = await self._store.credentials.find_session(hashed)
+        key = None if session is None else await self._key_of(session)
+        if session is None or key is None:
+            return None
+        known = _CachedKey(key, session, asked_at)
+        if key.alive(_now_us()):
+            self._keys.put(hashed, known)
         return known
 
     async def _key_of(self, session: Session) -> ApiKey | None:
@@ -450,134 +460,6 @@ class _Throttle:
             del self._windows[next(iter(self._windows))]
 
 
-class TokenRefused(Exception):
-    """A token is not valid. The reason, which repeats nothing of the token, is for the log."""
-
-
-class TokenVerifier:
-    """Verifies JWTs by the settings. A token itself decides nothing except which key is tried."""
-
-    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
-        self._algorithms = frozenset(settings.algorithms)
-        self._secret = settings.jwt_secret
-        self._jwks = None if settings.jwks_url is None else JwksCache(settings.jwks_url, clock)
-        self._issuer = settings.jwt_issuer
-        self._audience = settings.jwt_audience
-        self._tenant_claim = settings.jwt_tenant_claim
-        self._scopes_claim = settings.jwt_scopes_claim
-        self._max_lifetime_s = settings.jwt_max_lifetime_s
-        self._vocabulary = settings.vocabulary
-
-    async def close(self) -> None:
-        """Release every resource."""
-        if self._jwks is not None:
-            await self._jwks.close()
-
-    async def verify(self, token: str, *, via_cookie: bool) -> Principal:
-        """The principal of a token. Raises TokenRefused, and Unavailable as `JwksCache.find`."""
-        return self.principal(await self.claims(token), via_cookie=via_cookie)
-
-    async def claims(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is valid now. Raises as `verify`."""
-        claims = await self._claims(token)
-        self._check_times(claims, time.time())
-        return claims
-
-    def principal(self, claims: Mapping[str, Any], *, via_cookie: bool, several: bool = False) -> Principal:
-        """Who these claims stand for. Raises TokenRefused if they name no tenant.
-
-        With `several`, the claim may also be a list of tenants. The first one is that of the principal.
-        """
-        claim = claims.get(self._tenant_claim)
-        named = claim if several and isinstance(claim, list) else [claim]
-        tenants = [tenant for tenant in named if isinstance(tenant, str) and is_tenant(tenant)]
-        if not tenants or len(tenants) < len(named):
-            raise TokenRefused("the claim of the tenant is missing, or names none")
-        subject = claims.get("sub", "")
-        return Principal(
-            tenant=tenants[0],
-            tenants=tuple(sorted(set(tenants))) if len(set(tenants)) > 1 else (),
-            scopes=scopes_among(_scopes(claims.get(self._scopes_claim)), self._vocabulary),
-            key_id=None,
-            subject=f"jwt:{subject if isinstance(subject, str | int) else ''}"[:255],
-            via_cookie=via_cookie,
-            expires_at=int(claims["exp"] * 1_000_000),
-        )
-
-    async def _claims(self, token: str) -> dict[str, Any]:
-        """The claims, if the signature, the issuer and the audience are valid. Raises TokenRefused."""
-        if not self._algorithms:
-            raise TokenRefused("no key for tokens is configured")
-        header = _token_header(token)
-        if header is None:
-            raise TokenRefused("not an API key or a JWT that can be read")
-        if header.get("alg") not in self._algorithms:
-            raise TokenRefused("the algorithm is not configured")
-        algorithm = str(header["alg"])
-        if self._jwks is None:
-            return self._decode_any(token, () if self._secret is None else (self._secret,), algorithm)
-        kid = header.get("kid")
-        keys = await self._jwks.find(kid, algorithm)
-        try:
-            return self._decode_any(token, [key.key for key in keys], algorithm)
-        except TokenRefused:
-            # An issuer that rotates keys without a new kid can only be noticed by a failed signature.
-            if not keys or not await self._jwks.refresh():
-                raise
-        return self._decode_any(token, [key.key for key in await self._jwks.find(kid, algorithm)], algorithm)
-
-    def _decode_any(self, token: str, keys: Iterable[Any], algorithm: str) -> dict[str, Any]:
-        refusal = TokenRefused("the issuer has no such key")
-        for key in keys:
-            try:
-                return self._decode(token, key, algorithm)
-            except TokenRefused as error:
-                refusal = error
-        raise refusal
-
-    def _decode(self, token: str, key: Any, algorithm: str) -> dict[str, Any]:
-        """The claims, if this key signed the token. `_check_times` checks the times, more strictly than PyJWT.
-
-        Raises TokenRefused. `sub` and `jti` decide nothing, so they may be of any kind.
-        """
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token,
-                key,
-                algorithms=[algorithm],
-                issuer=self._issuer,
-                audience=self._audience,
-                options={
-                    "require": ["exp"],
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                    "verify_sub": False,
-                    "verify_jti": False,
-                    "verify_aud": self._audience is not None,
-                    "verify_iss": self._issuer is not None,
-                    "enforce_minimum_key_length": True,
-                },
-            )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError, OverflowError) as error:
-            # The message of a foreign error may repeat a part of the token.
-            raise TokenRefused(f"it does not verify: {type(error).__name__}") from None
-        return claims
-
-    def _check_times(self, claims: Mapping[str, Any], now: float) -> None:
-        """Raise TokenRefused unless the token is valid now, and its whole life is no longer than allowed."""
-        times = [claims.get(name) for name in ("exp", "iat", "nbf")]
-        if not all(time_ is None or _is_time(time_) for time_ in times):
-            raise TokenRefused("exp, iat or nbf is no time")
-        exp, iat, nbf = times
-        if exp is None or exp <= now:
-            raise TokenRefused("it has expired")
-        if any(start is not None and start > now + _SKEW_S for start in (iat, nbf)):
-            raise TokenRefused("iat or nbf lies in the future")
-        if exp - (now if iat is None else iat) > self._max_lifetime_s:
-            raise TokenRefused(f"its life is longer than {self._max_lifetime_s} seconds")
-
-
 def _for_tenant(operator: Principal, key: ApiKey, tenant: str, scopes: Iterable[str], expires_at: int) -> Principal:
     """What an operator's key may do in a tenant, with a token of these scopes. The ceiling is compared again."""
     return msgspec.structs.replace(
@@ -616,41 +498,6 @@ def _carrier(scope: Mapping[str, Any]) -> tuple[str, str | None] | None:
         if values:
             return carrier, values[0] if len(values) == 1 else None
     return None
-
-
-def _token_header(token: str) -> dict[str, Any] | None:
-    """The JOSE header of a text that looks like a token, else None. Its `kid`, if any, is text."""
-    if len(token) > _TOKEN_MAX or not _TOKEN.fullmatch(token):
-        return None
-    try:
-        header = jwt.get_unverified_header(token)
-    except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
-        return None
-    if not isinstance(header.get("alg"), str) or not isinstance(header.get("kid", ""), str):
-        return None
-    return header
-
-
-def _token_kid(token: str) -> str | None:
-    """The key id that a token names, for the log, which it must not flood."""
-    header = _token_header(token)
-    kid = None if header is None else header.get("kid")
-    return None if kid is None else str(kid)[:_KID_LOGGED]
-
-
-def _scopes(claim: Any) -> frozenset[str]:
-    """The scopes of a claim: text separated by spaces, or a list of texts. Anything else has none."""
-    if isinstance(claim, str):
-        return frozenset(claim.split(" "))
-    if isinstance(claim, list) and all(isinstance(scope, str) for scope in claim):
-        return frozenset(claim)
-    return frozenset()
-
-
-def _is_time(value: Any) -> bool:
-    """Whether a claim is a NumericDate. Python would also accept `true`, NaN (which never compares as expired) and
-    numbers beyond a double (which cannot be subtracted)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -(2**53) < value < 2**53
 
 
 def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -6,7 +6,7 @@ from whence.api.request import Request
 from whence.errors import Forbidden
 from whence.permissions import READ
 
-__all__ = ["authorize", "authorize_again"]
+__all__ = ["authorize", "authorize_again", "authorize_now"]
 
 
 async def authorize(request: Request) -> None:
@@ -28,6 +28,24 @@ async def authorize(request: Request) -> None:
         if opt["scope"] == READ:
             path = request.scope["state"]["public_path"]
             await context_of(request).recorder.read(principal, path, request.scope["query_string"], now_us())
+
+
+def authorize_now(request: Request) -> bool:
+    """As `authorize`, for a GET, if nothing of it has to wait. If False, nothing was decided and `authorize` has to be
+    called. Raises Forbidden."""
+    opt, context = request.scope["route_handler"].opt, context_of(request)
+    if "operation" in opt and opt["operation"].announces:
+        return False
+    if opt.get("open"):
+        return True
+    if opt.get("scope") != READ or context.recorder.records_reads:
+        return False
+    principal = context.authenticator.known(request)
+    if principal is None or not context.admission.rounds.has_time():
+        return False
+    request.scope["state"]["principal"] = principal
+    principal.require(READ)
+    return True
 
 
 async def authorize_again(request: Request) -> None:

@@ -9,13 +9,13 @@ import msgspec
 from whence.errors import Busy, Throttled
 from whence.fairness import FairBudget
 
-__all__ = ["Admitted", "ConnectionLimits", "Place"]
+__all__ = ["Admitted", "ConnectionLimits", "Purpose"]
 
 _RESERVE = 32
 _IPV6_PREFIX = 64  # one customer of a provider has at least this many addresses
 
 
-class Place(Enum):
+class Purpose(Enum):
     """What a connection is for."""
 
     REQUESTS = "requests"
@@ -26,7 +26,7 @@ class Place(Enum):
 class Admitted(msgspec.Struct, frozen=True):
     """How a new connection was received. `address_is_full`: not all was used up, but what its address may use."""
 
-    place: Place
+    purpose: Purpose
     counted_as: str
     address_is_full: bool = False
 
@@ -47,8 +47,8 @@ class ConnectionLimits:
         self.refused = refused
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
         self._budgets = {
-            Place.REQUESTS: FairBudget(total, "connections"),
-            Place.PROBES: FairBudget(_RESERVE, "connections"),
+            Purpose.REQUESTS: FairBudget(total, "connections"),
+            Purpose.PROBES: FairBudget(_RESERVE, "connections"),
         }
 
     @property
@@ -59,7 +59,7 @@ class ConnectionLimits:
     def admit(self, host: str | None) -> Admitted:
         """Receive a connection from this address. It is counted until `release`."""
         named, address_is_full = self._counted_as(host), False
-        for place, budget in self._budgets.items():
+        for purpose, budget in self._budgets.items():
             try:
                 if named:
                     budget.take(named, 1)
@@ -72,13 +72,13 @@ class ConnectionLimits:
             except Busy:
                 pass
             else:
-                return Admitted(place, named, address_is_full)
-        return Admitted(Place.NOTHING, named, address_is_full)
+                return Admitted(purpose, named, address_is_full)
+        return Admitted(Purpose.NOTHING, named, address_is_full)
 
     def release(self, admitted: Admitted) -> None:
         """The connection has ended."""
-        if admitted.place is not Place.NOTHING:
-            self._budgets[admitted.place].give_back(admitted.counted_as, 1)
+        if admitted.purpose is not Purpose.NOTHING:
+            self._budgets[admitted.purpose].give_back(admitted.counted_as, 1)
 
     def _counted_as(self, host: str | None) -> str:
         """The address, or for IPv6 its network; empty if it has no limit of its own."""

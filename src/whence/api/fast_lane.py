@@ -69,13 +69,13 @@ class FastLane:
             await self.application(scope, receive, send)
             return
         scope["state"]["context"] = self.context
-        found = self._find(scope["method"], scope["path"])
+        found = self.find(scope["method"], scope["path"])
         if found is None:
             await self.application(scope, receive, send)
         else:
             await _answer(*found, scope, receive, send)
 
-    def _find(self, method: str, path: str) -> tuple[HTTPRouteHandler, dict[str, str]] | None:
+    def find(self, method: str, path: str) -> tuple[HTTPRouteHandler, dict[str, str]] | None:
         """The handler and the path parameters, still percent-encoded; None for what is not in this lane."""
         handler = self._fixed.get((method, path))
         if handler is not None:

@@ -12,8 +12,8 @@ from whence.api.headers import header
 from whence.api.operation import ResponseSpec, follow_route
 from whence.api.request import Request
 from whence.api.responses import JsonResponse
-from whence.api.streams import READ_EVERY_S
-from whence.errors import Forbidden, PositionGone
+from whence.api.streams import ENDED, READ_EVERY_S
+from whence.errors import Forbidden, Invalid, PositionGone
 from whence.events import FeedPage
 from whence.permissions import Principal
 from whence.storage.base import Store
@@ -115,7 +115,8 @@ async def _part(context: AppContext, principal: Principal, asked: FeedRequest, p
 
 async def _wait_for_events(request: Request, asked: FeedRequest, page: FeedPage) -> FeedPage:
     """The page, or if it has no event and the request may wait, the next one that has. At the end of the wait, a page
-    without events that was read as far as possible. Raises Unauthenticated when the credential ended meanwhile."""
+    without events that was read as far as possible. Raises Unauthenticated when the credential ended meanwhile, and
+    Invalid when the tenant was deleted and another one has its name."""
     if page.events or not asked.wait_s:
         return page
     context, principal = context_of(request), principal_of(request)
@@ -126,7 +127,10 @@ async def _wait_for_events(request: Request, asked: FeedRequest, page: FeedPage)
     while not page.events and not stopping.is_set() and (left := until - time.monotonic()) > 0:
         if not page.has_more:
             await _first(context.store.changed(principal.tenant, page.size, left), stopping.wait())
-        page = await _part(context, principal, asked, page.read_to)
+        found = await _part(context, principal, asked, page.read_to)
+        if page.log_number and found.log_number != page.log_number:
+            raise Invalid.at(("query", "after"), ENDED, "after_range")
+        page = found
         if not page.events:
             rest = min(READ_EVERY_S, max(0.0, until - time.monotonic()))
             await _first(asyncio.sleep(rest), stopping.wait())

@@ -10,7 +10,7 @@ import structlog
 from litestar.handlers import HTTPRouteHandler
 
 from whence.addresses import Allowed
-from whence.alerting import AlertRules
+from whence.alerting import AlertWork
 from whence.api.context import context_of, principal_of
 from whence.api.metrics import Metrics
 from whence.api.operation import read_route
@@ -72,7 +72,7 @@ def new_worker(settings: Settings, store: Store, secret: StoreSecret, metrics: M
     sender = Sender(Allowed.parse(settings.webhook_allow))
     works: list[Work] = [
         WebhookDelivery(store, secret.sealer(WEBHOOK_SECRETS), sender, grammar=load_grammar(settings.sentences)),
-        AlertRules(store),
+        AlertWork(store),
     ]
     sealing = _new_sealing(settings, store, secret)
     removals = RemovalWork(store, seals=sealing is not None)

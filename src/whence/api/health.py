@@ -8,7 +8,7 @@ from whence.api.operation import Json, ResponseSpec, open_route
 from whence.api.request import Request
 from whence.api.responses import JsonResponse
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "alive", "live"]
 
 _OK = msgspec.json.encode({"status": "ok"})
 _OK_SCHEMA: Json = {
@@ -21,6 +21,11 @@ _OK_SCHEMA: Json = {
 @open_route("/livez", "Live", ResponseSpec("The process runs", _OK_SCHEMA))
 async def live(request: Request) -> JsonResponse:
     """The process runs. Checks nothing else."""
+    return alive(request)
+
+
+def alive(_request: Request) -> JsonResponse:
+    """The answer of `live`."""
     return JsonResponse(_OK)
 
 

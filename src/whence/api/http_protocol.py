@@ -4,6 +4,7 @@ The head of a request has a largest size and a deadline. The body must arrive at
 checks while a handler reads it. When a request is answered early, the rest of its body is read and discarded for a few
 seconds, so that the client sees the response, and then the connection is closed. A client that does not read its
 response is disconnected too. A request that is refused here is answered after those before it on the connection.
+What needs no waiting is answered as soon as the head is complete (`callback_lane.py`).
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from whence.api.connections import Admitted, ConnectionLimits, Place
+from whence.api.callback_lane import CallbackLane
+from whence.api.connections import Admitted, ConnectionLimits, Purpose
 from whence.api.responses import error_body
 
 try:
@@ -38,6 +40,7 @@ _ANSWER_S = 300.0
 _PROBE_HEAD_S = 2.0
 _PROBES = (b"/livez", b"/readyz")
 _RESPONSE_HEAD = b"HTTP/1.1 "
+_BODY_HEADERS = (b"content-length", b"transfer-encoding", b"expect")
 _INTERIM_HEAD = b"HTTP/1.1 1"
 _ACCEPTED_PER_SERVED = 2  # connections beyond these are closed without an answer
 
@@ -59,9 +62,10 @@ class SmallReadsProtocol(asyncio.BufferedProtocol):
     memory before a handler could refuse it.
     """
 
-    def __init__(self, *, limits: ConnectionLimits, **arguments: Any) -> None:
+    def __init__(self, *, limits: ConnectionLimits, lane: CallbackLane | None = None, **arguments: Any) -> None:
         self._protocol = LimitedProtocol(**arguments)
         self._protocol.limits = limits
+        self._protocol.lane = lane
         self.connection_made = self._protocol.connection_made  # type: ignore[assignment]  # delegated
         self.connection_lost = self._protocol.connection_lost  # type: ignore[method-assign]  # delegated
         self.eof_received = self._protocol.eof_received  # type: ignore[method-assign]  # delegated
@@ -132,6 +136,8 @@ class LimitedProtocol(HttpToolsProtocol):
     """
 
     limits: ConnectionLimits
+    lane: CallbackLane | None = None
+    _answered_at_once = False
     _admitted: Admitted | None = None
     _serving: RequestResponseCycle | None = None
     _deadline: asyncio.TimerHandle | None = None
@@ -156,9 +162,9 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         peer = transport.get_extra_info("peername")
         self._admitted = self.limits.admit(peer[0] if isinstance(peer, tuple) else None)
-        if self._admitted.place is Place.REQUESTS:
+        if self._admitted.purpose is Purpose.REQUESTS:
             self._set_deadline(_HEAD_S, self._head_is_late)
-        elif self._admitted.place is Place.PROBES:
+        elif self._admitted.purpose is Purpose.PROBES:
             self._set_deadline(_PROBE_HEAD_S, self._refuse_connection)
         else:
             self._refuse_connection()
@@ -183,6 +189,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins, perhaps on a connection that has already served a request."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()  # an answer at once may have set it earlier in this same read
         self._in_head, self._head_size, self._target = True, 0, b""
         if not self._is_reserved:  # else the deadline of the connection goes on
             self._clear_deadline()
@@ -192,6 +199,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_reserved and not self._target.partition(b"?")[0].endswith(_PROBES):
             self._refuse_connection()
             raise _NoProbe
+        if self._answer_at_once():
+            self._in_head, self._progressed = False, True
+            return
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
         if self._is_reserved:
@@ -201,10 +211,36 @@ class LimitedProtocol(HttpToolsProtocol):
         transport = ResponseTransport(self.transport, self._close_after_response, self.loop)
         self.cycle.transport = cast(asyncio.Transport, transport)
 
+    def _answer_at_once(self) -> bool:
+        """Write the response, if it needs no waiting, and the request has nothing unusual. That happens once in a read,
+        so that many requests in one packet do not hold up others."""
+        parser = self.parser
+        if self.lane is None or self._answered_at_once or not self._is_idle or parser.get_method() != b"GET":
+            return False
+        if self._is_reserved or self._refused or self.flow.write_paused or self.transport.is_closing():
+            return False
+        if parser.get_http_version() != "1.1" or parser.should_upgrade() or not parser.should_keep_alive():
+            return False
+        if any(name in _BODY_HEADERS for name, _ in self.headers):
+            return False
+        response = self.lane.answer(self.scope, self._target, self.server_state.default_headers)
+        if response is None:
+            return False
+        self._answered_at_once = True
+        self._clear_deadline()
+        self.transport.write(response)
+        self.on_response_complete()
+        return True
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether every request whose head has come was answered."""
+        return not self._begun or self.cycle.response_complete
+
     @property
     def _is_reserved(self) -> bool:
         """Whether only a probe is answered on this connection."""
-        return self._admitted is not None and self._admitted.place is Place.PROBES
+        return self._admitted is not None and self._admitted.purpose is Purpose.PROBES
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle  # with pipelining, `cycle` is the last request that arrived
@@ -229,6 +265,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is complete."""
+        if self._answered_at_once and not self._in_body:
+            return
         self._in_body, self._progressed = False, True
         self._clear_deadline()
         super().on_message_complete()
@@ -250,7 +288,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Parse received bytes. Refuse the request if too many of them complete neither a head nor a part of a body."""
         if self._refused:
             return
-        self._progressed = False
+        self._progressed = self._answered_at_once = False
         super().data_received(data)
         if self._in_head and self._deadline is None and not self._refused:  # most heads come whole and need no timer
             self._set_deadline(_HEAD_S, self._head_is_late)
@@ -295,7 +333,7 @@ class LimitedProtocol(HttpToolsProtocol):
         uvicorn's own timer ends with the next byte, even one that begins no head, such as the end of an unread body or
         an empty line.
         """
-        idle = self._begun and self.cycle.response_complete and not self._in_head and not self._in_body
+        idle = self._is_idle and not self._in_head and not self._in_body
         if idle and self.timeout_keep_alive_task is None and self._deadline is None and not self._refused:
             self._set_deadline(_HEAD_S, self._close)
 
@@ -392,7 +430,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._clear_deadline()
         self._flush_head()
         self._refusal = _response(status, phrase, detail, code)
-        if not self._begun or self.cycle.response_complete:
+        if self._is_idle:
             self._send_refusal()
         elif self._in_body and (self.pipeline or self.cycle.response_started):
             self.transport.close()

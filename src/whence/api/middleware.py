@@ -8,9 +8,9 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote_to_bytes
 
 import structlog
@@ -25,7 +25,7 @@ from whence.api.responses import error_body
 from whence.random_digits import RandomDigits
 from whence.settings import Settings
 
-__all__ = ["HTTPMiddleware"]
+__all__ = ["HTTPMiddleware", "Headers", "Target", "http_refusal"]
 
 _log = structlog.get_logger("whence.http")
 
@@ -38,7 +38,6 @@ _PATH_MAX = 4096  # 255 characters of four bytes, percent-encoded, with what com
 _CORRELATION = [b"", b"api", b"v1", b"events", b"correlation"]
 _NO_ROUTE = "/-"  # a path that no route has
 _CHUNK = 64 * 1024
-_CLIENT_GONE = 499  # only in the log and the metrics
 _ERROR_MIN = 400
 _EXPOSED = (
     b"Deprecation, ETag, Link, Location, Retry-After, Idempotent-Replayed, RateLimit, RateLimit-Policy, Sunset, "
@@ -51,9 +50,23 @@ _ALLOWED_HEADERS = (
 )
 _PREFLIGHT_S = b"600"
 _JSON = (b"content-type", b"application/json")
+_CLIENT_GONE = 499  # only in the log and the metrics
+_COMMON = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+_KEPT_PATH_MAX = 512
+"""Longer paths are taken apart anew each time, which bounds the memory for those that are kept."""
 
 Headers = list[tuple[bytes, bytes]]
 ASGIScope = MutableMapping[str, Any]
+
+
+class Target(NamedTuple):
+    """What a request is for. `path` is the normalized path, for routes; the others are as in `scope["state"]`."""
+
+    path: str
+    root: str
+    public_path: str
+    slashed_path: str | None
+    correlation_id: bytes | None
 
 
 class HTTPMiddleware:
@@ -89,19 +102,13 @@ class HTTPMiddleware:
 
     async def _serve(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        state: dict[str, Any] = dict(scope.get("state") or {})
-        scope["state"] = state
-        state["request_id"] = request_id = _request_id(scope)
-        state["at_end"] = []
-        headers: Headers = []
-        state["headers"] = headers
+        state = self.begin(scope, self.target_of(scope))
         state["abandon"] = _Abandon() if scope["method"] in ("GET", "HEAD") else None
-        self._rewrite_path(scope, state)
-        response = _ResponseSender(send, scope, self.threads, request_id, self._cors(scope))
+        response = _ResponseSender(send, scope, self.threads, self.complete_headers)
         try:
-            if (refusal := _http_refusal(scope)) is not None:
+            if (refusal := http_refusal(scope)) is not None:
                 status, state["code"], sentence = refusal
-                body = error_body(sentence, state["code"], request_id)
+                body = error_body(sentence, state["code"], state["request_id"])
                 await response.send_whole(status, [_JSON, (b"connection", b"close")], body)
             elif self.origins and _is_preflight(scope):
                 await response.send_preflight()
@@ -117,61 +124,60 @@ class HTTPMiddleware:
                     response.status, state["code"] = _CLIENT_GONE, "client_gone"
             elif not response.status:
                 state["code"] = "unavailable"
-                body = error_body("The server is stopping; send this again.", "unavailable", request_id)
+                body = error_body("The server is stopping; send this again.", "unavailable", state["request_id"])
                 await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
         except Exception:
-            _log.exception("unexpected error", request_id=request_id)
+            _log.exception("unexpected error", request_id=state["request_id"])
             state["code"] = "internal"
             if response.status:
                 raise
-            body = error_body("An internal error occurred; it was logged with the request id.", "internal", request_id)
-            await response.send_whole(500, [_JSON], body)
+            sentence = "An internal error occurred; it was logged with the request id."
+            await response.send_whole(500, [_JSON], error_body(sentence, "internal", state["request_id"]))
         finally:
-            for call in state["at_end"]:
-                call()
-            principal = state.get("principal")
-            seconds = time.perf_counter() - started
-            self.metrics.answered(scope.get("route_handler"), scope["method"], response.status, seconds)
-            if response.status >= _ERROR_MIN:
-                self.metrics.refused(state.get("code", "invalid"))  # of a batch none of whose events was stored
-            request_log.add(
-                scope["method"],
-                state["public_path"],
-                response.status,
-                seconds,
-                request_id,
-                None if principal is None else principal.tenant,
-            )
+            self.end(scope, response.status, time.perf_counter() - started)
 
-    def _rewrite_path(self, scope: ASGIScope, state: dict[str, Any]) -> None:
-        """Replace the path by a normalized one. The raw path is split before it is decoded, so that a segment may
-        contain any character, slashes included.
-
-        For a correlation, the id is moved to the state, and Litestar sees a placeholder. A proxy may strip the root
-        path or leave it.
-        """
+    def target_of(self, scope: ASGIScope) -> Target:
+        """What a request is for. Needs no more of the scope than `raw_path` or `path`."""
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
         root = (scope.get("root_path") or self.root_path).rstrip("/")
-        if root and raw.startswith(root.encode() + b"/"):
-            raw = raw[len(root) :]
-        state["root_path"] = root
-        state["slashed_path"] = None
-        state["public_path"] = root + raw.decode("latin-1")
+        return (_target if len(raw) <= _KEPT_PATH_MAX else _target.__wrapped__)(raw, root, self.first_page)
+
+    def begin(self, scope: ASGIScope, target: Target) -> dict[str, Any]:
+        """Give a request its id and its normalized path. Returns its state."""
+        state: dict[str, Any] = dict(scope.get("state") or {})
+        scope["state"] = state
+        state["request_id"] = _request_id(scope)
+        state["at_end"] = []
+        state["headers"] = []
+        state["root_path"] = target.root
+        state["slashed_path"] = target.slashed_path
+        state["public_path"] = target.public_path
+        if target.correlation_id is not None:
+            state["correlation_id"] = target.correlation_id
         scope["root_path"] = ""
-        parts = raw.split(b"/", 5)
-        if len(parts) == 6 and [unquote_to_bytes(part) for part in parts[:5]] == _CORRELATION:
-            state["correlation_id"] = unquote_to_bytes(parts[5])
-            path = "/api/v1/events/correlation/-"
-        else:
-            path = _normalized(raw)
-            if raw == b"/":
-                state["slashed_path"] = self.first_page
-            elif root and raw == root.encode():
-                state["slashed_path"] = self.first_page or "/"
-            elif raw.endswith(b"/") and raw != b"//" and (bare := _normalized(raw[:-1])) != _NO_ROUTE:
-                state["slashed_path"] = bare
-        scope["path"] = path
-        scope["raw_path"] = path.encode()
+        scope["path"] = target.path
+        scope["raw_path"] = target.path.encode()
+        return state
+
+    def complete_headers(self, scope: ASGIScope, status: int, headers: Headers) -> Headers:
+        """The headers of a response, with those that every response has, and those that its handler added."""
+        if all(name != b"cache-control" for name, _ in headers):
+            headers = [*headers, (b"cache-control", _cache_control(scope, status))]
+        state = scope["state"]
+        request_id = (b"x-request-id", state["request_id"].encode())
+        return [*headers, *state["headers"], request_id, *_COMMON, *self._cors(scope)]
+
+    def end(self, scope: ASGIScope, status: int, seconds: float) -> None:
+        """Release what the request held, count it and log it. `status` is 0 if nothing could be answered."""
+        state = scope["state"]
+        for call in state["at_end"]:
+            call()
+        principal = state.get("principal")
+        self.metrics.answered(scope.get("route_handler"), scope["method"], status, seconds)
+        if status >= _ERROR_MIN:
+            self.metrics.refused(state.get("code", "invalid"))  # of a batch none of whose events was stored
+        tenant = None if principal is None else principal.tenant
+        request_log.add(scope["method"], state["public_path"], status, seconds, state["request_id"], tenant)
 
     def _cors(self, scope: ASGIScope) -> Headers:
         """The headers that let a configured origin read the response."""
@@ -204,21 +210,21 @@ class _ResponseSender:
     """An ASGI `send` that represents the response as the client accepts it, adds the headers of every response, and
     drops the body of a response to HEAD. `status` is 0 until the head is sent."""
 
-    def __init__(self, send: Send, scope: ASGIScope, threads: AnswerThreads, request_id: str, cors: Headers) -> None:
+    def __init__(
+        self,
+        send: Send,
+        scope: ASGIScope,
+        threads: AnswerThreads,
+        complete: Callable[[ASGIScope, int, Headers], Headers],
+    ) -> None:
         self.next_send = send
         self.scope = scope
         self.threads = threads
-        self.added: Headers = scope["state"]["headers"]
+        self.complete = complete
         self.head = scope["method"] == "HEAD"
         self.status = 0
         self.start: tuple[int, Headers] | None = None  # status and headers that were not sent yet
         self.encoder: StreamEncoder | None = None
-        self.common: Headers = [
-            (b"x-request-id", request_id.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            *cors,
-        ]
 
     async def send(self, message: Any) -> None:  # Litestar's union of messages cannot be narrowed
         if message["type"] == "http.response.start":
@@ -250,16 +256,8 @@ class _ResponseSender:
 
     async def _send_start(self, status: int, headers: Headers) -> None:
         self.start, self.status = None, status
-        if all(name != b"cache-control" for name, _ in headers):
-            headers = [*headers, (b"cache-control", self._cache_control(status))]
-        headers = [*headers, *self.added, *self.common]
+        headers = self.complete(self.scope, status, headers)
         await self.next_send({"type": "http.response.start", "status": status, "headers": headers})
-
-    def _cache_control(self, status: int) -> bytes:
-        """What the route declares for its answer, else that nobody may keep this."""
-        route = self.scope.get("route_handler")
-        declared: str | None = None if route is None or status not in (200, 304) else route.opt.get("cache_control")
-        return (declared or "no-store").encode()
 
     async def _send_chunks(self, body: bytes) -> bytes:
         """Send all chunks of a large body but the last, which is returned. Each waits until the client has read most of
@@ -277,7 +275,8 @@ class _ResponseSender:
 
     async def send_preflight(self) -> None:
         allowed: Headers = []
-        if any(name == b"access-control-allow-origin" for name, _ in self.common):
+        common = self.complete(self.scope, 204, [])
+        if any(name == b"access-control-allow-origin" for name, _ in common):
             allowed = [
                 (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE"),
                 (b"access-control-allow-headers", _ALLOWED_HEADERS),
@@ -287,7 +286,14 @@ class _ResponseSender:
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _http_refusal(scope: ASGIScope) -> tuple[int, str, str] | None:
+def _cache_control(scope: ASGIScope, status: int) -> bytes:
+    """What the route declares for its answer, else that nobody may keep this."""
+    route = scope.get("route_handler")
+    declared: str | None = None if route is None or status not in (200, 304) else route.opt.get("cache_control")
+    return (declared or "no-store").encode()
+
+
+def http_refusal(scope: ASGIScope) -> tuple[int, str, str] | None:
     """Status, code and sentence for what RFC 9112 has a server refuse and the parser lets pass; None for the rest."""
     hosts, codings = [], []
     for name, value in scope["headers"]:
@@ -324,7 +330,30 @@ def _request_id(scope: ASGIScope) -> str:
     return sent.decode() if sent is not None and _REQUEST_ID.fullmatch(sent) else _request_digits.take(32)
 
 
-@lru_cache(256)
+@lru_cache(1024)
+def _target(raw: bytes, root: str, first_page: str | None) -> Target:
+    """What a raw path stands for. It is split before it is decoded, so that a segment may contain any character,
+    slashes included.
+
+    Of a correlation, the id is kept apart, and Litestar sees a placeholder. A proxy may strip the root path or leave
+    it.
+    """
+    if root and raw.startswith(root.encode() + b"/"):
+        raw = raw[len(root) :]
+    public_path = root + raw.decode("latin-1")
+    parts = raw.split(b"/", 5)
+    if len(parts) == 6 and [unquote_to_bytes(part) for part in parts[:5]] == _CORRELATION:
+        return Target("/api/v1/events/correlation/-", root, public_path, None, unquote_to_bytes(parts[5]))
+    slashed_path = None
+    if raw == b"/":
+        slashed_path = first_page
+    elif root and raw == root.encode():
+        slashed_path = first_page or "/"
+    elif raw.endswith(b"/") and raw != b"//" and (bare := _normalized(raw[:-1])) != _NO_ROUTE:
+        slashed_path = bare
+    return Target(_normalized(raw), root, public_path, slashed_path, None)
+
+
 def _normalized(raw: bytes) -> str:
     """The path with each segment percent-encoded in one way. A path with an empty segment matches no route, and neither
     does the target `*`, which has none."""

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx2
 import msgspec
 
-from whence.api.auth import TokenRefused, TokenVerifier
+from whence.api.token_verifier import TokenRefused, TokenVerifier
 from whence.errors import Unavailable
 from whence.permissions import Principal
 from whence.sealing import Sealer

@@ -22,12 +22,14 @@ _BOUND = b"operator token 1"
 
 
 class OperatorToken(msgspec.Struct, frozen=True, array_like=True):
-    """What a token says. `expires_at` is in microseconds since the epoch."""
+    """What a token says. Times are in microseconds since the epoch. `made_at` is 0 in the tokens of earlier releases,
+    which ends them with the next deletion of a tenant of the name, and with any that was before."""
 
     key_id: str
     tenant: str
     scopes: tuple[str, ...]
     expires_at: int
+    made_at: int = 0
 
 
 def seal_token(sealer: Sealer, token: OperatorToken) -> str:

@@ -89,7 +89,7 @@ async def create_tenant_token(request: Request) -> JsonResponse:
         if not key.may_pass_on(scope):
             raise Forbidden(f"The ceiling of this operator's key lacks the scope {scope}.")
     expires_at = min(now + asked.lifetime_s * 1_000_000, key.expires_at or 2**62)
-    token = OperatorToken(key.id, tenant, asked.scopes, expires_at)
+    token = OperatorToken(key.id, tenant, asked.scopes, expires_at, now)
     ends = format_time(expires_at)
     await context.recorder.token_created(principal, tenant, asked.scopes, expires_at, now)
     _log.info(

@@ -56,9 +56,14 @@ class Recorder:
         payload = {"scopes": scopes, "expiresAt": format_time(expires_at)}
         await self._record("sessions", "whence.token_created", by, tenant, payload, now)
 
+    @property
+    def records_reads(self) -> bool:
+        """Whether `read` stores anything."""
+        return "reads" in self._kinds
+
     async def read(self, by: Principal, path: str, query: bytes, now: int) -> None:
         """Record a question about events, before it is answered."""
-        if "reads" not in self._kinds:
+        if not self.records_reads:
             return
         await self._record("reads", "whence.events_read", by, by.tenant, _address(path, query), now)
 

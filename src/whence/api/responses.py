@@ -31,15 +31,18 @@ class JsonResponse:
         self.headers = [(name.encode(), value.encode()) for name, value in headers]
         self.forms: dict[str | None, tuple[bytes, bytes]] | None = None
 
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        """Its headers, with those of its body."""
+        length = (b"content-length", str(len(self.body)).encode())
+        return [*self.headers, (b"content-type", self.media.encode()), length]
+
     def to_asgi_response(self, **_arguments: Any) -> "JsonResponse":
         """Itself. Litestar calls this on what an exception handler returns."""
         return self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
-        length = (b"content-length", str(len(self.body)).encode())
-        headers = [*self.headers, (b"content-type", self.media.encode()), length]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers()})
         message = {"type": "http.response.body", "body": self.body, "more_body": False}
         if self.forms is not None:
             message["forms"] = self.forms

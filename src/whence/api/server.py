@@ -24,10 +24,13 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from whence.addresses import is_loopback
 from whence.api.app import create_app
+from whence.api.callback_lane import CallbackLane
 from whence.api.connections import ConnectionLimits
+from whence.api.fast_lane import FastLane
 from whence.api.http_protocol import SmallReadsProtocol
 from whence.api.metrics import Metrics
 from whence.api.metrics_page import MetricsListener
+from whence.api.middleware import HTTPMiddleware
 from whence.api.request_log import request_log
 from whence.api.store_secret import load_store_secret
 from whence.settings import Settings
@@ -164,13 +167,16 @@ def make_config(app: ASGIApp, settings: Settings, metrics: Metrics | None = None
     in `metrics`."""
     metrics = metrics or Metrics()
     limits = ConnectionLimits(settings.connections_max, settings.trusted_proxies, metrics.refused)
+    lane = None
+    if isinstance(app, HTTPMiddleware) and isinstance(app.app, FastLane):
+        lane = CallbackLane(app, app.app)
     metrics.watch(connections=lambda: limits.served, connections_max=lambda: limits.total)
     return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=cast(type[asyncio.Protocol], partial(SmallReadsProtocol, limits=limits)),
+        http=cast(type[asyncio.Protocol], partial(SmallReadsProtocol, limits=limits, lane=lane)),
         ws="none",
         lifespan="on",
         access_log=False,

@@ -32,7 +32,7 @@ from whence.storage.feed import EVENT_BYTES, SHORT_PART
 from whence.wire.feed import COMMENT, FeedRequest, Places, encode_bye, encode_frames, encode_marker
 from whence.wire.parameters import FEED_LIMIT_MAX
 
-__all__ = ["READ_EVERY_S", "EventStream", "Streams"]
+__all__ = ["ENDED", "READ_EVERY_S", "EventStream", "Streams"]
 
 READ_EVERY_S = 0.1
 """A stream reads the log at most this often, in seconds."""
@@ -47,7 +47,7 @@ _CHECK_S = 0.4  # a revoked key ends its streams after this time and the tenth o
 _UNVERIFIED_S = 10.0
 _END_S = 1.0  # how long the last message may take
 _RETRY_MS = 1_000, 3_000  # at random, so that the clients of a server that stops do not come back all at once
-_ENDED = "The log ends before this position: its tenant was deleted. Start again with from=start."
+ENDED = "The log ends before this position: its tenant was deleted. Start again with from=start."
 _CARRIERS = (b"authorization", b"x-api-key", b"cookie")
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -57,11 +57,13 @@ _HEADERS = [
 
 
 class _Part(msgspec.Struct, frozen=True, weakref=True):
-    """A part of a feed as messages. `last` is the position of its last event, None without one."""
+    """A part of a feed as messages. `last` is the position of its last event, None without one, and `log_number` that
+    of the page."""
 
     messages: bytes
     read_to: int
     last: int | None
+    log_number: int
 
 
 class _Watch:
@@ -102,7 +104,7 @@ class Streams:
     async def open(self, request: Request, principal: Principal, asked: FeedRequest, position: int) -> "EventStream":
         """A stream that begins after a position. Raises what `Store.read_feed` raises there."""
         page = await self._store.read_feed(principal.viewer, asked.query, position, 1)
-        return EventStream(self, request, principal.viewer, asked, position, page.size)
+        return EventStream(self, request, principal.viewer, asked, position, page)
 
     async def close(self) -> None:
         """End the background work. Streams have ended before."""
@@ -166,7 +168,8 @@ class Streams:
             try:
                 frames = iter(encode_frames(page, include, viewer, self.places))
                 messages = b"".join(await self._admission.in_slices(tenant, frames) if page.events else [])
-                part = _Part(messages, page.read_to, page.events[-1].position if page.events else None)
+                last = page.events[-1].position if page.events else None
+                part = _Part(messages, page.read_to, last, page.log_number)
             except BaseException:
                 release()
                 raise
@@ -183,7 +186,7 @@ class Streams:
                         stream.awake.set()
                 elif (await self._store.head(tenant)).size < watch.size:
                     for stream in watch.streams:
-                        stream.end("after_range", _ENDED)
+                        stream.end("after_range", ENDED)
             except WhenceError as error:
                 for stream in watch.streams:
                     stream.end(error.code, str(error))
@@ -214,11 +217,11 @@ class EventStream:
     """One stream: an ASGI application that sends messages until the client goes or the server ends it."""
 
     def __init__(
-        self, streams: Streams, request: Request, viewer: Viewer, asked: FeedRequest, position: int, size: int
+        self, streams: Streams, request: Request, viewer: Viewer, asked: FeedRequest, position: int, page: FeedPage
     ) -> None:
-        """`size` is that of the log at the moment."""
+        """`page` is a part of the log at the moment."""
         self.request, self.viewer, self.asked = request, viewer, asked
-        self.position, self.size = position, size
+        self.position, self.size, self._log_number = position, page.size, page.log_number
         self.awake = asyncio.Event()
         self._streams = streams
         self._bye: tuple[str, str] | None = None
@@ -285,7 +288,11 @@ class EventStream:
         except WhenceError as error:
             self.end(error.code, str(error))
             return b""
-        self.position = part.read_to
+        if self._log_number and part.log_number != self._log_number:
+            # The tenant was deleted and another one has its name. A credential that is not its own may outlast that.
+            self.end("after_range", ENDED)
+            return b""
+        self.position, self._log_number = part.read_to, part.log_number
         if part.last is not None:
             self._marked = part.last
         return part.messages

@@ -14,6 +14,7 @@ from whence.cli.terminal import printable, say
 from whence.cli.verify import finding_lines, size_of, terminal_progress
 from whence.counting import counted
 from whence.erasing_again import finish_restore
+from whence.errors import Invalid
 from whence.storage import backend_for, create_store
 from whence.storage.removals import Erased
 from whence.storage.verification import Report
@@ -50,15 +51,26 @@ def restore(
     *,
     store: StoreOption = None,
     force: Force = False,
+    deleted: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="A tenant that was deleted, when a restore asks for it. May be repeated."),
+    ] = None,
+    not_deleted: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="A tenant that was not, when a restore asks for it. May be repeated."),
+    ] = None,
 ) -> int:
     """Verify a backup and replace a store with it, while no server runs.
 
     Sessions end. Keys that were revoked in the replaced store stay revoked, and what was erased in
     it is erased again.
     """
+    answers = dict.fromkeys(deleted or (), True) | dict.fromkeys(not_deleted or (), False)
+    if len(answers) < len({*(deleted or ())}) + len({*(not_deleted or ())}):
+        raise Invalid.at((), "A tenant is named with --deleted and with --not-deleted. Name it with one of them.")
     settings = settings_for(store=store)
     restored = backend_for(settings.store).restore(
-        settings.store, str(source), force=force, progress=terminal_progress()
+        settings.store, str(source), force=force, progress=terminal_progress(), deleted=answers
     )
     if not restored.report.sound:
         return _unsound(restored.report, "Nothing was changed: the backup failed verification.")

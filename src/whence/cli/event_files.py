@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 import msgspec
 
 from whence.cli.field_maps import FieldMap, Unmapped
-from whence.cli.file_forms import Form, Kind, form_of, import_command
+from whence.cli.file_forms import FileKind, Form, form_of, import_command
 from whence.cli.terminal import printable, say
 from whence.client import NDJSON
 from whence.errors import Invalid
@@ -96,9 +96,9 @@ def read_lines(
         except _DAMAGE:
             refuse("1", _DAMAGED)
             return
-        if form.kind is Kind.LINES or form.kind is Kind.EMPTY:
+        if form.kind is FileKind.LINES or form.kind is FileKind.EMPTY:
             yield from events.of_lines(stream, reached)
-        elif form.kind is Kind.DOCUMENT:
+        elif form.kind is FileKind.DOCUMENT:
             yield from events.of_document(stream)
         else:
             yield from events.of_csv(stream, form.delimiter, reached)
@@ -117,7 +117,7 @@ def _form(stream: "_Stream", path: Path | None, field_map: FieldMap | None) -> F
     records, map_name = (field_map.records, printable(field_map.name)) if field_map else (None, None)
     form = form_of(stream.peek(_HEAD), name, records, map_name)
     problem = form.problem
-    if form.kind is Kind.CSV and field_map is None:
+    if form.kind is FileKind.CSV and field_map is None:
         problem = (
             "This looks like CSV. Write a map that says which column is which field, and pass it with --map; "
             "docs/importing.md has an example."

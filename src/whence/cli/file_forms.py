@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 import msgspec
 
-__all__ = ["EXPECTED", "Form", "Kind", "form_of", "import_command"]
+__all__ = ["EXPECTED", "FileKind", "Form", "form_of", "import_command"]
 
 EXPECTED = "Import reads NDJSON (one JSON object a line), a JSON array and, with --map, CSV; plain or gzipped."
 
@@ -36,7 +36,7 @@ _COLUMN = re.compile(r'\s*(?:"[^"]{1,128}"|[^"{}\[\]<>=]{1,128})\s*')
 _NUL_SHARE = 0.4  # of the bytes of English text in UTF-16, half are NUL
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """How events are read from a file."""
 
     EMPTY = auto()
@@ -49,7 +49,7 @@ class Kind(Enum):
 class Form(msgspec.Struct, frozen=True):
     """How a file is read. `problem` says of a file that cannot be read what it is and what to do."""
 
-    kind: Kind
+    kind: FileKind
     problem: str = ""
     delimiter: str = ""
 
@@ -66,28 +66,28 @@ def form_of(head: bytes, name: str | None, records: str | None = None, map_name:
     --map, if it was given.
     """
     if not head:
-        return Form(Kind.EMPTY)
+        return Form(FileKind.EMPTY)
     lines = [line for line in head.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
     first = _json_of(lines[0]) if lines else None
     if isinstance(first, dict):
         is_document = records is not None and records in first
-        return Form(Kind.DOCUMENT if is_document else Kind.LINES)
+        return Form(FileKind.DOCUMENT if is_document else FileKind.LINES)
     problem = _binary_problem(head, name, import_command(map_name))
     if problem:
-        return Form(Kind.OTHER, problem)
+        return Form(FileKind.OTHER, problem)
     start = lines[0].lstrip()[:1] if lines else b""
     if start == b"[":
-        return Form(Kind.LINES if first is not None and len(lines) > 1 else Kind.DOCUMENT)
+        return Form(FileKind.LINES if first is not None and len(lines) > 1 else FileKind.DOCUMENT)
     if start == b"{":
         goes_on = len(lines) > 1 and not lines[1].startswith(b"{")
         is_document = goes_on or (records is not None and len(lines) == 1)
-        return Form(Kind.DOCUMENT if is_document else Kind.LINES)
+        return Form(FileKind.DOCUMENT if is_document else FileKind.LINES)
     if start == b"<":
-        return Form(Kind.OTHER, f"This is HTML or XML. {EXPECTED}")
+        return Form(FileKind.OTHER, f"This is HTML or XML. {EXPECTED}")
     if any(isinstance(_json_of(line), dict) for line in lines):
-        return Form(Kind.LINES)
+        return Form(FileKind.LINES)
     delimiter = _delimiter(lines) if len(lines) > 1 or map_name is not None else ""
-    return Form(Kind.CSV, delimiter=delimiter) if delimiter else Form(Kind.LINES)
+    return Form(FileKind.CSV, delimiter=delimiter) if delimiter else Form(FileKind.LINES)
 
 
 def _json_of(line: bytes) -> object:

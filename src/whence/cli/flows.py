@@ -61,7 +61,7 @@ FlowId = Annotated[
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Period:
+class PeriodOptions:
     """Options for a time range."""
 
     since: Since = None
@@ -78,7 +78,7 @@ class Period:
 def flows(
     *,
     failed: Annotated[bool, Parameter(negative="", help="Only flows with a failure.")] = False,
-    period: Period | None = None,
+    period: PeriodOptions | None = None,
     limit: Annotated[int, Parameter(help="The number of flows to show, 1 to 100.")] = 20,
     offset: Annotated[int, Parameter(help="The number of flows to skip.")] = 0,
     columns: Annotated[str | None, columns_parameter(FLOW_COLUMNS)] = None,
@@ -89,7 +89,7 @@ def flows(
     """List flows, latest activity first: how each began, its last event, how long it took, and what failed."""
     names = chosen_columns(columns, FLOW_COLUMNS, json=json)
     only: tuple[tuple[str, str], ...] = (("outcome", "failure"),) if failed else ()
-    query = (*only, *(period or Period()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
+    query = (*only, *(period or PeriodOptions()).parameters(), ("limit", str(limit)), ("offset", str(offset)))
     with client_for(server) as whence:
         answer = whence.send(ApiRequest(method="GET", path="/api/v1/flows", query=query))
         found = parse_body(answer, FlowsBody)
@@ -224,7 +224,7 @@ def _notes(whence: Whence, context: FlowContext) -> dict[str, str]:
 
 def process_map(
     *,
-    period: Period | None = None,
+    period: PeriodOptions | None = None,
     columns: Annotated[str | None, columns_parameter(MAP_COLUMNS)] = None,
     json: Json = False,
     no_pager: NoPager = False,
@@ -232,7 +232,7 @@ def process_map(
 ) -> None:
     """Show which event types lead to which: how often, how often with a failure, and how soon."""
     names = chosen_columns(columns, MAP_COLUMNS, json=json)
-    query = (period or Period()).parameters()
+    query = (period or PeriodOptions()).parameters()
     with client_for(server) as whence:
         answer = whence.send(ApiRequest(method="GET", path="/api/v1/flows/map", query=query))
     found = parse_body(answer, MapBody)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from whence.client.counts import Counts
+from whence.client.counts import EmitterCounts
 from whence.client.errors import Lost, Rejected, SpoolFull
 from whence.client.reentrancy import is_raised_by_signal_handler
 from whence.client.reporting import Reports
@@ -37,7 +37,7 @@ class _Held(msgspec.Struct):
 class Backlog:
     """Each event is in one place: queued, in `outgoing`, held, or in the spool."""
 
-    def __init__(self, counts: Counts, reports: Reports, queue_events_max: int, queue_bytes_max: int) -> None:
+    def __init__(self, counts: EmitterCounts, reports: Reports, queue_events_max: int, queue_bytes_max: int) -> None:
         self._counts = counts
         self._reports = reports
         self._queue_events_max = queue_events_max

@@ -20,7 +20,7 @@ from whence.client.emitter import Emitter
 from whence.client.encoding import EventEncoder
 from whence.client.errors import NoApiKey, name_of
 from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_event, cause_and_flow, emitted_from
-from whence.client.following import OnRetry, Place, with_position
+from whence.client.following import FollowState, OnRetry, with_position
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.options import BeforeSend, ClientOptions, check_options
 from whence.client.reentrancy import Nesting, guard, is_raised_by_signal_handler
@@ -34,7 +34,7 @@ from whence.client.requests import (
 )
 from whence.client.responses import ApiResponse, parse_body
 from whence.client.runs import Run
-from whence.client.sender import Sender
+from whence.client.sender import SenderThreads
 from whence.client.spool import Spool, default_root, folder_name
 from whence.client.tokens import ExchangedToken, TenantToken, is_renewed
 from whence.client.tracing import TracedEvents
@@ -97,7 +97,7 @@ class BaseClient:
         self._state_dir = user_state_dir
         self._enrichers: list[Enricher] = []
         self._spool_name = functools.partial(folder_name, self.url, options.get("tenant"), key)
-        self._sender = Sender()
+        self._sender = SenderThreads()
         self._connections = _Connections(self.url, timeout_s, self._http_options)
         self._shares_connections = False
         self.reset_after_fork()
@@ -310,7 +310,7 @@ class BaseClient:
             self._require_key()
         return bodies
 
-    def _place(self, filters: FollowFilters, on_retry: OnRetry | None) -> Place:
+    def _follow_state(self, filters: FollowFilters, on_retry: OnRetry | None) -> FollowState:
         """Where a log is followed from. Raises Invalid for two places to begin at."""
         parameters: dict[str, Any] = {name: value for name, value in filters.items() if value is not None}
         if "after" in parameters and "since" in parameters:
@@ -318,7 +318,7 @@ class BaseClient:
         if "after" not in parameters:
             parameters.setdefault("since", "now")
         parameters["include"] = with_position(filters.get("include"))
-        return Place(parameters, self.timeout_s, on_retry)
+        return FollowState(parameters, self.timeout_s, on_retry)
 
     def _flush(self, timeout_s: float, attempts_before: int | None = None) -> bool:
         return self._disabled or self._emitter.flush(timeout_s, attempts_before)

@@ -159,7 +159,7 @@ class Whence(CallGroups, BaseClient):
         comes twice. Broken connections and temporary errors are retried for as long as it takes, after a call of
         `on_retry`. Other errors are raised, PositionGone among them.
         """
-        return Follow(self._place(filters, on_retry), self.send, self._sleep)
+        return Follow(self._follow_state(filters, on_retry), self.send, self._sleep)
 
     def get(self, event_id: str | UUID, *, include: requests.Include = None) -> EventBody:
         """The event with this id. Raises NotFound."""
@@ -432,7 +432,7 @@ class AsyncWhence(AsyncCallGroups, BaseClient):
 
     def follow(self, *, on_retry: OnRetry | None = None, **filters: Unpack[requests.FollowFilters]) -> AsyncFollow:
         """As `Whence.follow`."""
-        return AsyncFollow(self._place(filters, on_retry), self.send, self._sleep)
+        return AsyncFollow(self._follow_state(filters, on_retry), self.send, self._sleep)
 
     async def get(self, event_id: str | UUID, *, include: requests.Include = None) -> EventBody:
         """As `Whence.get`."""

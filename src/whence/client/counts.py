@@ -5,7 +5,7 @@ import threading
 
 import msgspec
 
-__all__ = ["Counter", "Counts", "Stats"]
+__all__ = ["Counter", "EmitterCounts", "Stats"]
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int = 0
 
 
-class Counts(msgspec.Struct):
+class EmitterCounts(msgspec.Struct):
     """The part of `Stats` that only grows."""
 
     emitted: int = 0

@@ -22,7 +22,7 @@ import msgspec
 from whence.client.at_exit import close_at_exit, exit_has_begun
 from whence.client.backlog import Backlog, or_spool_full
 from whence.client.clock import HOLD_MAX_S, ServerClock, is_early, settle_conflict
-from whence.client.counts import Counts, Stats
+from whence.client.counts import EmitterCounts, Stats
 from whence.client.errors import Closed, Lost, QueueFull, SpoolFull
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.reentrancy import GuardedCondition, guard, is_on_event_loop, is_raised_by_signal_handler
@@ -37,7 +37,7 @@ from whence.client.responses import (
     retry_after_s,
 )
 from whence.client.retries import RETRY_AFTER_MAX_S, backoff_s
-from whence.client.sender import Sender
+from whence.client.sender import SenderThreads
 from whence.client.spool import Spool
 from whence.counting import counted
 from whence.errors import Unauthenticated, WhenceError
@@ -69,7 +69,7 @@ class Emitter:
     def __init__(
         self,
         send: Callable[[Sequence[bytes]], ApiResponse],
-        sender: Sender,
+        sender: SenderThreads,
         open_spool: Callable[[], Spool] | None,
         *,
         queue_events_max: int,
@@ -98,7 +98,7 @@ class Emitter:
         self._changed = GuardedCondition()
         self._inbox: deque[bytes | None] = deque()  # None stands for an event that was dropped
         self._inbox_bytes = 0
-        self._counts = Counts()
+        self._counts = EmitterCounts()
         self._reports = Reports(self._on_error)
         self._backlog = Backlog(self._counts, self._reports, self._queue_events_max, self._queue_bytes_max)
         self._started = self._scheduled = self._reopened = self._deferred = False

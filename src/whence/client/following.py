@@ -16,7 +16,7 @@ from whence.client.retries import backoff_s
 from whence.errors import QueryTooExpensive, RetryLater, WhenceError
 from whence.wire.bodies import EventBody, FeedBody
 
-__all__ = ["AsyncFollow", "Follow", "OnRetry", "Place", "with_position"]
+__all__ = ["AsyncFollow", "Follow", "FollowState", "OnRetry", "with_position"]
 
 OnRetry = Callable[[WhenceError], None]
 """Called with the error of a request that will be repeated."""
@@ -34,7 +34,7 @@ def with_position(include: Include) -> list[str]:
     return list(dict.fromkeys((*given, "position")))
 
 
-class Place:
+class FollowState:
     """How far a log was followed, and what is asked next. The same for both kinds of client."""
 
     def __init__(self, filters: dict[str, Value], timeout_s: float, on_retry: OnRetry | None) -> None:
@@ -102,25 +102,27 @@ class Place:
 class Follow(Iterator[EventBody]):
     """The events of a log, as they are stored; see `Whence.follow`. It never ends by itself."""
 
-    def __init__(self, place: Place, send: Callable[[ApiRequest], ApiResponse], sleep: Callable[[float], None]) -> None:
-        self._place, self._send, self._sleep = place, send, sleep
+    def __init__(
+        self, state: FollowState, send: Callable[[ApiRequest], ApiResponse], sleep: Callable[[float], None]
+    ) -> None:
+        self._state, self._send, self._sleep = state, send, sleep
 
     @property
     def after(self) -> int | str | None:
         """Where another `follow(after=…)` goes on; None before the first response. It is the position of the last event
         that was returned. For a credential that may not read every event it is a token, which changes only with the
         last event of a response."""
-        return self._place.after
+        return self._state.after
 
     def __next__(self) -> EventBody:
         """The next event; waits until there is one. Raises an error that no repeated request would mend."""
-        while (event := self._place.pop()) is None:
-            if wait_s := self._place.wait_s():
+        while (event := self._state.pop()) is None:
+            if wait_s := self._state.wait_s():
                 self._sleep(wait_s)
             try:
-                self._place.take(self._send(self._place.request()))
+                self._state.take(self._send(self._state.request()))
             except WhenceError as error:
-                self._place.repeat(error)
+                self._state.repeat(error)
         return event
 
 
@@ -129,27 +131,27 @@ class AsyncFollow:
 
     def __init__(
         self,
-        place: Place,
+        state: FollowState,
         send: Callable[[ApiRequest], Awaitable[ApiResponse]],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
-        self._place, self._send, self._sleep = place, send, sleep
+        self._state, self._send, self._sleep = state, send, sleep
 
     @property
     def after(self) -> int | str | None:
         """As `Follow.after`."""
-        return self._place.after
+        return self._state.after
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> EventBody:
         """As `Follow.__next__`."""
-        while (event := self._place.pop()) is None:
-            if wait_s := self._place.wait_s():
+        while (event := self._state.pop()) is None:
+            if wait_s := self._state.wait_s():
                 await self._sleep(wait_s)
             try:
-                self._place.take(await self._send(self._place.request()))
+                self._state.take(await self._send(self._state.request()))
             except WhenceError as error:
-                self._place.repeat(error)
+                self._state.repeat(error)
         return event

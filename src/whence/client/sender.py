@@ -12,7 +12,7 @@ from whence.client.at_exit import exit_has_begun, note_exit
 from whence.client.fork_safety import register_fork_safe
 from whence.client.reentrancy import GuardedCondition, guard
 
-__all__ = ["Sender", "Step"]
+__all__ = ["SenderThreads", "Step"]
 
 _log = logging.getLogger("whence")
 _RETRY_AFTER_EXCEPTION_S = 5.0
@@ -20,13 +20,13 @@ _SURPLUS_IDLE_S = 1.0  # how long an idle thread waits for work while another on
 
 
 Step = Callable[[], float | None]
-"""Does a piece of work. Returns the seconds until the next one is due, or None to wait for `Sender.wake`.
+"""Does a piece of work. Returns the seconds until the next one is due, or None to wait for `SenderThreads.wake`.
 
 Two bound methods of one object are the same step.
 """
 
 
-class Sender:
+class SenderThreads:
     """Runs steps when they are due. Threads start with the first event. They end with `stop`, and when the last user is
     gone and nothing is due.
 

@@ -5,7 +5,7 @@ To add an engine, write a package whose module `backend` holds a `BACKEND`, and 
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -132,8 +132,17 @@ class Backend(Protocol):
         """
         ...
 
-    def restore(self, url: str, source: str, *, force: bool, progress: Progress | None) -> Restored:
+    def restore(
+        self,
+        url: str,
+        source: str,
+        *,
+        force: bool,
+        progress: Progress | None,
+        deleted: Mapping[str, bool] | None = None,
+    ) -> Restored:
         """Replace the log with a backup, if the check of the backup is sound. `force` replaces an existing log.
+        `deleted` says whether tenants of these names were deleted, where nothing else says how a deletion ended.
 
         Raises StoreRefused, also while a server has the log, and Invalid as `backup`.
         """

@@ -17,6 +17,7 @@ from whence.events import (
     Event,
     EventPart,
     FeedPage,
+    LogState,
     NewEvent,
     Page,
     PageRequest,
@@ -121,8 +122,8 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event with what its leaf in the tree was made of.
 
     `salt` is None once the payload is erased; `payload_hash` is SHA-256(salt || payload), in either case.
-    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`. `by_leaf_only`: the id
-    of the event's actor was replaced, so the event no longer matches its leaf.
+    `envelope_version` is the version of the envelope that was hashed; see `whence.integrity`. `actor_erased_at` is when
+    the id of the event's actor was replaced, in microseconds: the event no longer matches its leaf then.
     """
 
     event: Event
@@ -130,7 +131,12 @@ class HashedEvent(msgspec.Struct, frozen=True, gc=False):
     salt: bytes | None
     payload_hash: bytes
     envelope_version: int
-    by_leaf_only: bool = False
+    actor_erased_at: int | None = None
+
+    @property
+    def by_leaf_only(self) -> bool:
+        """Whether only the leaf is known of what was recorded."""
+        return self.actor_erased_at is not None
 
 
 class Store(Protocol):
@@ -145,6 +151,19 @@ class Store(Protocol):
 
     pages_share_events: bool
     """Whether an event stays the same object while it is in memory, so that what is made of it is worth keeping."""
+
+    reads_on_loop: bool
+    """Whether short reads need no waiting. If not, `log_state` and `event_now` never find anything."""
+
+    def log_state(self, tenant: str) -> LogState | None:
+        """The state of a tenant's log now, as `Page.state` has it; None if that cannot be said without waiting. Only on
+        the event loop. Raises Unavailable."""
+        ...
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        """The event that `get_event` finds, without waiting; None if there is none, or one would have to wait for it.
+        Only on the event loop. Raises Unavailable."""
+        ...
 
     @property
     def credentials(self) -> Credentials:

@@ -30,7 +30,6 @@ __all__ = [
     "TAIL_MAX",
     "CountsOfField",
     "EachPayload",
-    "Entry",
     "FieldRow",
     "FieldRows",
     "IndexBehind",
@@ -38,6 +37,7 @@ __all__ = [
     "PayloadIndex",
     "PayloadQuestion",
     "Slice",
+    "ValueEntry",
     "ValuesOf",
     "check_payload_fields",
     "count_payload_values",
@@ -332,7 +332,7 @@ class IndexedEvent(msgspec.Struct, frozen=True):
     payload: bytes | None
 
 
-class Entry(msgspec.Struct, frozen=True):
+class ValueEntry(msgspec.Struct, frozen=True):
     """An event that has a value."""
 
     occurred_at: int
@@ -351,12 +351,12 @@ def next_slice(rows: Iterable[FieldRow], size: int) -> Slice | None:
     return Slice(tuple(row for row in behind if row.indexed_to == after), after, upto)
 
 
-def entries_of(fields: Iterable[FieldRow], events: Iterable[IndexedEvent]) -> dict[tuple[int, str], list[Entry]]:
+def entries_of(fields: Iterable[FieldRow], events: Iterable[IndexedEvent]) -> dict[tuple[int, str], list[ValueEntry]]:
     """The entries of events in the index of some fields, by field and text. Those that a field does not cover have
     none."""
     by_path = {row.path: row for row in fields}
     reader = PayloadReader(by_path)
-    found: dict[tuple[int, str], list[Entry]] = {}
+    found: dict[tuple[int, str], list[ValueEntry]] = {}
     for event in events:
         if event.payload is None:
             continue
@@ -364,7 +364,7 @@ def entries_of(fields: Iterable[FieldRow], events: Iterable[IndexedEvent]) -> di
             if event.position > by_path[path].indexed_to:
                 continue
             for text in texts:
-                entry = Entry(event.occurred_at, event.position, event.failed)
+                entry = ValueEntry(event.occurred_at, event.position, event.failed)
                 found.setdefault((by_path[path].field, text), []).append(entry)
     return found
 

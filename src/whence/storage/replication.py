@@ -25,24 +25,19 @@ def hashed_event_from(event: Event, hashes: HashRow, actor_erased_at: int | None
         payload_hash = hash_payload(hashes.salt, event.payload)
     if payload_hash is None:
         raise _unsound(event)
-    by_leaf_only = actor_erased_at is not None
-    return HashedEvent(event, hashes.leaf, hashes.salt, payload_hash, hashes.envelope_version, by_leaf_only)
+    return HashedEvent(event, hashes.leaf, hashes.salt, payload_hash, hashes.envelope_version, actor_erased_at)
 
 
 def refuse_unsound(hashed: HashedEvent) -> None:
-    """Raise Unsound unless the event matches its leaf, and StoreRefused when that can no longer be told."""
+    """Raise Unsound unless the event matches its leaf. Where the id of its actor was replaced, nobody can tell: such an
+    event needs an announcement, and the root says whether its leaf is right."""
     event, version = hashed.event, hashed.envelope_version
-    if hashed.by_leaf_only:
-        raise StoreRefused(
-            f"{event.tenant_id}, position {event.position}: the id of the event's actor was replaced, so the event can "
-            "be checked by its own store alone. Use 'whence backup' to move this log."
-        )
     if version not in ENVELOPES:
         raise Unsound(
             f"{event.tenant_id}, position {event.position}: the event was hashed with version {version} of the "
             "envelope, which this release does not know. Use a later release."
         )
-    if leaf_of(event, hashed.payload_hash, version) != hashed.leaf:
+    if not hashed.by_leaf_only and leaf_of(event, hashed.payload_hash, version) != hashed.leaf:
         raise _unsound(event)
 
 
@@ -73,6 +68,8 @@ def sequence_exactly(log: TenantLog, head: HeadDraft, batch: Batch, events: Sequ
                 f"{event.tenant_id}, position {event.position}: the event does not come next in this log."
             )
         head.recorded_at = event.recorded_at
+        if hashed.actor_erased_at is not None:
+            batch.erased_actors[event.actor_id, event.actor_type] = hashed.actor_erased_at
         add_event(log, head, batch, event)
 
 

@@ -108,13 +108,14 @@ class ResourceDelta(msgspec.Struct, gc=False):
 class Batch:
     """The new events of one append, and what they add to flows and resources."""
 
-    __slots__ = ("by_id", "events", "flows", "occurrences", "resources")
+    __slots__ = ("by_id", "erased_actors", "events", "flows", "occurrences", "resources")
 
     def __init__(self) -> None:
         """Start empty."""
         self.events: list[Event] = []
         self.occurrences: list[rollups.Occurrence] = []
         self.by_id: dict[str, Event] = {}
+        self.erased_actors: dict[ActorName, int] = {}  # of a copy: when these took the place of others
         self.flows: dict[str, FlowDelta] = {}  # by correlation id
         self.resources: dict[tuple[str, str], ResourceDelta] = {}  # by resource id and type
 

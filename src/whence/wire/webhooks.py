@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from whence.addresses import Target, parse_target
+from whence.addresses import OutboundTarget, parse_target
 from whence.errors import Invalid, Problem
 from whence.events import Query, Viewer, Vocabulary
 from whence.wire.feed import Places
@@ -98,7 +98,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rewind: Rewind | None = None
 
     @property
-    def target(self) -> Target:
+    def target(self) -> OutboundTarget:
         """The URL in its parts."""
         return parse_target(self.url)
 

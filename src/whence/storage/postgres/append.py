@@ -305,9 +305,10 @@ async def _add_names(
         Statement(_SQL["add_to_flow"], tuple(_columns(flows)), answers=True),
         Statement(_SQL["add_to_resource"], tuple(_columns(resources)), answers=True),
     ]
-    for block, numbers in (("add_kind", log.new_kinds), ("add_actor", log.new_actors)):
-        if numbers:
-            rows = [(number, *name) for name, number in numbers.items()]
+    kinds = [(number, *name) for name, number in log.new_kinds.items()]
+    actors = [(number, *name, batch.erased_actors.get(name)) for name, number in log.new_actors.items()]
+    for block, rows in (("add_kind", kinds), ("add_actor", actors)):
+        if rows:
             statements.append(Statement(_SQL[block], tuple(_columns(rows))))
     found_flows, found_resources, *_ = await run_statements(connection, head.tenant_no, statements, joined=joined)
     for number, correlation_id in found_flows:

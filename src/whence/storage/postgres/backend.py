@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -91,7 +91,15 @@ class _PostgresBackend:
         """Refuse, and name the tools to use."""
         raise _other_tools()
 
-    def restore(self, url: str, source: str, *, force: bool, progress: Progress | None) -> Restored:
+    def restore(
+        self,
+        url: str,
+        source: str,
+        *,
+        force: bool,
+        progress: Progress | None,
+        deleted: Mapping[str, bool] | None = None,
+    ) -> Restored:
         """Refuse, and name the tools to use."""
         raise _other_tools()
 

@@ -39,8 +39,8 @@ class PostgresCredentials:
         """Store a new key."""
 
         async def put(connection: Connection) -> None:
+            await connection.execute(_SQL["lock_limit"], key.tenant)
             if limited:
-                await connection.execute(_SQL["lock_limit"], key.tenant)
                 refusal = keys_refusal(*await connection.fetchrow(_SQL["count_keys"], key.tenant, key.created_at))
                 if refusal is not None:
                     raise refusal

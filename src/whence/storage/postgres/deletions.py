@@ -28,6 +28,8 @@ class PostgresDeletions:
 
         async def delete(connection: Connection, owner: Tenant) -> None:
             await refuse_renumbered(connection, owner)
+            # Otherwise a key that is being added would not be seen here, and survive.
+            await connection.execute(_SQL["lock_limit"], tenant)
             # A tenant without events has no head, and no number to be cached either.
             head = await head_row(connection, Tenant(owner.name, owner.number), "lock_head")
             kinds = [kind for (kind,) in await connection.fetch(_SQL["definition_kinds"], tenant)]
@@ -36,10 +38,9 @@ class PostgresDeletions:
                 raise refusal
             deleted_at = deletion.deleted_at
             if not deletion.noted:
-                # A key that was made since the caller looked at the clock goes too. No event is later, which
-                # `erase_again` relies on.
+                # A key that was made since the caller looked at the clock goes too.
                 newest_key = await connection.fetchval(_SQL["newest_key"], tenant)
-                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
+                deleted_at = max(deleted_at, newest_key)
                 leaf = await connection.fetchval(_SQL["first_leaf"], owner.number)
                 events = () if leaf is None else ((1, leaf),)
                 await note(connection, Erased(tenant, events, deleted_at=deleted_at))

@@ -25,7 +25,7 @@ async def part_of_feed(
     """See `Store.read_feed`."""
     end = end_of_part(snapshot, after)
     if resolved.nothing:
-        return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size)
+        return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size, log_number=snapshot.tenant_no)
     resolved = await run_walk_async(scan_payload(resolved, after, end), answers_of(connection, snapshot))
     bindings = Bindings(snapshot.tenant_no, after, end)
     where = conditions(resolved, bindings, by_row=True)
@@ -40,6 +40,7 @@ async def part_of_feed(
         events=[event_of_row(snapshot, row) for row in events],
         read_to=end if all_fit and len(rows) < limit else found[-1],
         size=snapshot.size,
+        log_number=snapshot.tenant_no,
     )
 
 

@@ -14,11 +14,11 @@ from whence.storage.payload_index import (
     SLICE_BYTES,
     CountsOfField,
     EachPayload,
-    Entry,
     FieldRow,
     FieldRows,
     IndexedEvent,
     PayloadQuestion,
+    ValueEntry,
     ValuesOf,
     entries_of,
     match_payload,
@@ -202,7 +202,7 @@ async def _events(connection: Connection, tenant_no: int, after: int, upto: int)
     return events, upto
 
 
-async def _add(connection: Connection, tenant_no: int, added: dict[tuple[int, str], list[Entry]]) -> None:
+async def _add(connection: Connection, tenant_no: int, added: dict[tuple[int, str], list[ValueEntry]]) -> None:
     if not added:
         return
     first = 1 + await connection.fetchval(_SQL["last_payload_value"], tenant_no)

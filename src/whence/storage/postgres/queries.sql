@@ -69,8 +69,8 @@ SELECT (SELECT a.actor FROM actor a
   FROM unnest($2::text[], $3::text[]) AS asked (actor_id, actor_type)
 
 -- name: add_actor
-INSERT INTO actor (tenant_no, actor, actor_id, actor_type)
-SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[])
+INSERT INTO actor (tenant_no, actor, actor_id, actor_type, erased_at)
+SELECT $1, * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::bigint[])
 RETURNING tenant_no
 
 -- name: add_to_flow
@@ -720,7 +720,7 @@ SELECT id, hash, tenant, name, scopes, created_at, expires_at, revoked_at, last_
 
 -- name: lock_limit
 -- Not on SQLite, which has one writer. Held while keys or definitions of a tenant, or the sessions of a key, are counted
--- and one is added, so that concurrent transactions cannot pass the limit together.
+-- and one is added, so that concurrent transactions cannot pass the limit together, and while a tenant is deleted.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721397))
 
 -- name: count_keys

@@ -4,8 +4,6 @@ A removal is one transaction under the row lock on the tenant's head, as an appe
 done. It takes the role whence_keeper: the role of all other transactions can neither change nor delete an event.
 """
 
-import asyncio
-import time
 from collections.abc import Sequence
 
 from whence.identities import spellings
@@ -21,13 +19,9 @@ from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.removals import HOLD, LASTING_TYPES, Erased, HoldVersion, Purge, refuse_unknown_holds
 from whence.storage.sql import load_blocks
 
-__all__ = ["REST", "PostgresRemovals"]
+__all__ = ["PostgresRemovals"]
 
 _SQL = load_blocks("whence.storage.postgres")
-
-REST = 1.0
-"""After a batch, the next one of the same tenant waits this many times as long as that took. Appends of the tenant wait
-for the same row lock, and would otherwise wait for a batch each."""
 
 
 class PostgresRemovals:
@@ -38,7 +32,6 @@ class PostgresRemovals:
         self._read = read
         self._write_as = write_as
         self._remove_as = remove_as
-        self._rests = "", 0.0
 
     async def erase_payloads(
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
@@ -73,17 +66,7 @@ class PostgresRemovals:
                 return 0
             return await purge_events(connection, await head_draft(connection, owner, row), purge)
 
-        await self._rest(tenant)
-        began = time.monotonic()
-        removed = await self._remove(tenant, remove)
-        self._rests = tenant, time.monotonic() + (time.monotonic() - began) * REST
-        return removed
-
-    async def _rest(self, tenant: str) -> None:
-        """Wait, outside of any transaction, until appends have had their share of time since the last batch."""
-        resting, until = self._rests
-        if resting == tenant:
-            await asyncio.sleep(max(0.0, until - time.monotonic()))
+        return await self._remove(tenant, remove)
 
     async def erase_actor(
         self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]

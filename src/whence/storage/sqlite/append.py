@@ -170,11 +170,14 @@ class SQLiteTenantLog:
         found: str | None = self.connection.execute(_SQL["correlation_of"], (self.head.tenant_no, cause)).get
         return found
 
-    def add_names(self) -> None:
-        """Write the new kinds and actors."""
+    def add_names(self, batch: Batch) -> None:
+        """Write the new kinds and actors of a batch."""
         tenant_no = self.head.tenant_no
         kinds = [(tenant_no, number, *name) for name, number in self.new_kinds.items()]
-        actors = [(key_of(tenant_no, number), tenant_no, *name) for name, number in self.new_actors.items()]
+        actors = [
+            (key_of(tenant_no, number), tenant_no, *name, batch.erased_actors.get(name))
+            for name, number in self.new_actors.items()
+        ]
         self.connection.executemany(_SQL["add_kind"], kinds)
         self.connection.executemany(_SQL["add_actor"], actors)
         for name, number in (*self.new_kinds.items(), *self.new_actors.items()):
@@ -205,7 +208,7 @@ class Appender:
         batch = Batch()
         results = sequence_writes(log, head, batch, writes)
         if batch.events:
-            log.add_names()
+            log.add_names(batch)
             insert(connection, head, log, batch, hash_events(batch.events), inline=inline)
         return results
 

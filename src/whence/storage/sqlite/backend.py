@@ -1,6 +1,7 @@
 """SQLite as a storage engine: a file is created and migrated when it is opened, and has its own backups."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from whence.errors import StoreRefused
@@ -62,9 +63,17 @@ class _SQLiteBackend:
         """Copy one snapshot of the file."""
         return backup.backup(path_of(url), destination, force=force, progress=progress)
 
-    def restore(self, url: str, source: str, *, force: bool, progress: Progress | None) -> Restored:
+    def restore(
+        self,
+        url: str,
+        source: str,
+        *,
+        force: bool,
+        progress: Progress | None,
+        deleted: Mapping[str, bool] | None = None,
+    ) -> Restored:
         """Replace the file."""
-        return backup.restore(source, path_of(url), force=force, progress=progress)
+        return backup.restore(source, path_of(url), force=force, progress=progress, deleted=deleted)
 
 
 BACKEND: Backend = _SQLiteBackend()

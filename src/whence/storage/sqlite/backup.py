@@ -5,7 +5,7 @@ A copy is one file. It is verified before it gets its name, and the file that it
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import msgspec
 from whence.durable_files import sync_file, sync_folder
 from whence.errors import RolledBack, StoreRefused, Unsound
 from whence.storage.backends import Progress, Restored
-from whence.storage.removals import UNFINISHED_RESTORE
+from whence.storage.removals import UNFINISHED_RESTORE, Erased
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
@@ -32,11 +32,13 @@ from whence.storage.sqlite.connection import (
     refuse_changed_schema,
     refusing,
 )
+from whence.storage.sqlite.deletions import decide_deletions
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
+from whence.wire.times import format_time
 
 __all__ = ["backup", "refuse_behind", "restore"]
 
@@ -69,14 +71,22 @@ def backup(source: str, destination: str, *, force: bool = False, progress: Prog
     return report
 
 
-def restore(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Restored:
+def restore(
+    source: str,
+    destination: str,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    deleted: Mapping[str, bool] | None = None,
+) -> Restored:
     """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.
 
     Sessions end. Keys that were revoked in the store that is replaced stay revoked. What was erased there may be in the
     backup, and has to be erased again: it is part of the result. Until that is done, the store has a mark and is not
     served; see `whence.erasing_again`. A backup of an earlier release is migrated as it is copied, and verified then.
-    Raises StoreRefused while a server serves the store, for a store that exists, unless `force`, and for a damaged
-    ledger of erasures.
+    Raises StoreRefused while a server serves the store, for a store that exists, unless `force`, for a damaged ledger
+    of erasures, and for one that does not say how the deletion of a tenant ended, unless the store that is replaced or
+    `deleted` says it.
     """
     source, destination = real_path(source), real_path(destination)
     _check_paths(source, destination)
@@ -90,7 +100,7 @@ def restore(source: str, destination: str, *, force: bool = False, progress: Pro
     make_folder(destination)
     lock = ServingLock(destination)
     try:
-        erased = ErasureLedger(destination).read()
+        erased = _erased_before(destination, deleted or {})
         report = None if _is_of_earlier_release(source) else verify(source, progress)
         if report is not None and not report.sound:
             return Restored(report)
@@ -117,6 +127,36 @@ def _check_paths(source: str, destination: str) -> None:
         raise StoreRefused(no_file(source))
     if Path(destination).exists() and os.path.samefile(source, destination):
         raise StoreRefused("A store cannot be copied onto itself. Name another file.")
+
+
+def _erased_before(destination: str, deleted: Mapping[str, bool]) -> list[Erased]:
+    """What the ledger of a store says that was erased. Raises StoreRefused as `restore`."""
+    ledger = ErasureLedger(destination)
+    if ledger.undecided_deletions() and Path(destination).exists():
+        _decide_by_replaced(destination)
+    for intent in ledger.undecided_deletions():
+        if intent.tenant not in deleted:
+            at = format_time(intent.deleted_at or 0)
+            raise StoreRefused(
+                f"The deletion of the tenant {intent.tenant} was begun at {at}, and nothing says whether it was done. "
+                f"If it was, add --deleted {intent.tenant}, and it is deleted again. If it was not, add --not-deleted "
+                f"{intent.tenant}. Nothing was changed."
+            )
+        ledger.end_deletion(intent, happened=deleted[intent.tenant])
+    return ledger.read()
+
+
+def _decide_by_replaced(path: str) -> None:
+    """Let the store that is replaced say how deletions ended, if it has all that it acknowledged."""
+    recorded = recorded_mark(path)
+    with suppress(apsw.Error, RolledBack):  # it may be damaged
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            connection.set_busy_timeout(BUSY_MS)
+            _refuse_behind(connection, recorded)
+            decide_deletions(path, connection)
+        finally:
+            close_untouched(connection)
 
 
 @contextmanager

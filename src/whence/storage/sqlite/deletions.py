@@ -1,11 +1,16 @@
-"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between."""
+"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between.
+
+The ledger gets the intent within the transaction of a deletion, and its end in a later one. Whoever holds the write
+lock finds an intent without an end only if its process was stopped in between, and the file says then how it ended.
+"""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import apsw
 
-from whence.errors import Unavailable
+from whence.errors import StoreRefused, Unavailable
 from whence.merkle import EMPTY_ROOT
 from whence.storage.deletions import (
     TENANT_TABLES,
@@ -20,7 +25,7 @@ from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.rows import head_row
 
-__all__ = ["SQLiteDeletions"]
+__all__ = ["SQLiteDeletions", "decide_deletions"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -44,11 +49,10 @@ class SQLiteDeletions:
                 return refusal  # raising it would undo the writer's whole group
             number, deleted_at = head.tenant_no if head else 0, deletion.deleted_at
             if not deletion.noted:
-                # A key that was made since the caller looked at the clock goes too. No event is later, which
-                # `erase_again` relies on.
+                # A key that was made since the caller looked at the clock goes too.
                 newest_key: int = connection.execute(_SQL["newest_key"], (tenant,)).get
-                deleted_at = max(deleted_at, newest_key, head.recorded_at if head else 0)
-                self._note(connection, tenant, number, deleted_at)
+                deleted_at = max(deleted_at, newest_key)
+                self._intend(connection, tenant, number, deleted_at)
             connection.execute(_SQL["delete_sessions_of_tenant"], (tenant,))
             connection.execute(_SQL["delete_keys"], (tenant, deleted_at))
             connection.execute(_SQL["delete_definitions"], (tenant,))
@@ -63,13 +67,15 @@ class SQLiteDeletions:
         refusal = await self._write(delete)
         if refusal is not None:
             raise refusal
+        if not deletion.noted:
+            await self._write(lambda connection: _decide(connection, self._ledger))
 
-    def _note(self, connection: apsw.Connection, tenant: str, number: int, deleted_at: int) -> None:
-        """Note the deletion in the ledger. Raises Unavailable when that fails: then nothing is deleted."""
+    def _intend(self, connection: apsw.Connection, tenant: str, number: int, deleted_at: int) -> None:
+        """Note the intent in the ledger. Raises Unavailable when that fails: then nothing is deleted."""
         leaf: bytes | None = connection.execute(_SQL["first_leaf"], (number,)).get
         events = () if leaf is None else ((1, leaf),)
         try:
-            self._ledger.add(tenant, events, deleted_at=deleted_at)
+            self._ledger.intend_deletion(tenant, events, deleted_at)
         except OSError as error:
             raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
 
@@ -95,3 +101,27 @@ class SQLiteDeletions:
 
         left: bool = await self._write(remove)
         return left
+
+
+def decide_deletions(path: str, connection: apsw.Connection) -> None:
+    """Note in the ledger of the file at `path` how the deletions ended that were interrupted. What cannot be found out
+    or noted now is left for the next process that opens the file, or for the operator."""
+    ledger = ErasureLedger(path)
+    # Only a restore has to refuse a damaged ledger.
+    with suppress(apsw.Error, StoreRefused):
+        if ledger.undecided_deletions():
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                _decide(connection, ledger)
+            finally:
+                connection.execute("ROLLBACK")
+
+
+def _decide(connection: apsw.Connection, ledger: ErasureLedger) -> None:
+    """Note how each undecided deletion ended, by what the file has committed. The connection holds the write lock.
+    Raises StoreRefused for a damaged ledger."""
+    for intent in ledger.undecided_deletions():
+        asked = (intent.tenant, intent.deleted_at, len(intent.events))
+        happened: int = connection.execute(_SQL["was_deleted"], asked).get
+        with suppress(OSError):
+            ledger.end_deletion(intent, happened=bool(happened))

@@ -5,6 +5,9 @@ erased again. A line is synced before the erasure commits. It has the tenant, ea
 leaf of its event, for an actor also its new id, and a checksum. By its leaf an event is known to be the same one, also
 where a restored log has gone on differently, and a tenant that was deleted by that of its first event. The ledger names
 nobody, but for the names of tenants.
+
+An erasure that was noted and did not commit is asked for again, since its request stays. A deletion is not. So it has
+two lines: one before its commit, and one that says how it ended. Only the second one counts.
 """
 
 import os
@@ -20,8 +23,9 @@ __all__ = ["ErasureLedger"]
 
 _LEAF_BYTES = 4
 
-_DELETED = "deleted@"
-"""Begins the second word of a line about a tenant that was deleted. No id of an actor that is erased begins so."""
+_DELETING, _DELETED, _KEPT = "deleting@", "deleted@", "kept@"
+"""Begin the second word of a line about a tenant: it is about to be deleted, it was, and it was not after all. No id of
+an actor that is erased begins so."""
 
 
 class ErasureLedger:
@@ -31,19 +35,23 @@ class ErasureLedger:
         """Name the ledger of the database at `path`."""
         self._path = Path(path + ".erased")
 
-    def add(
-        self,
-        tenant: str,
-        events: Sequence[tuple[int, bytes]],
-        new_id: str | None = None,
-        deleted_at: int | None = None,
-    ) -> None:
+    def add(self, tenant: str, events: Sequence[tuple[int, bytes]], new_id: str | None = None) -> None:
         """Note that the payloads of these events are erased, each a position and a leaf; with `new_id`, that it takes
-        the place of the id of the actor of the one event; with `deleted_at`, that the tenant is deleted, which begins
-        with the one event, if any. Durable on return. Raises OSError."""
+        the place of the id of the actor of the one event. Durable on return. Raises OSError."""
+        self._add(tenant, new_id or "-", events)
+
+    def intend_deletion(self, tenant: str, events: Sequence[tuple[int, bytes]], deleted_at: int) -> None:
+        """Note that a tenant is about to be deleted, whose log begins with the one event, if any. Durable on return.
+        Raises OSError."""
+        self._add(tenant, f"{_DELETING}{deleted_at}", events)
+
+    def end_deletion(self, intent: Erased, *, happened: bool) -> None:
+        """Note whether a deletion happened that was intended. Durable on return. Raises OSError."""
+        self._add(intent.tenant, f"{_DELETED if happened else _KEPT}{intent.deleted_at}", intent.events)
+
+    def _add(self, tenant: str, what: str, events: Sequence[tuple[int, bytes]]) -> None:
         is_new = not self._path.exists()
         named = [f"{position}:{leaf[:_LEAF_BYTES].hex()}" for position, leaf in events]
-        what = f"{_DELETED}{deleted_at}" if deleted_at is not None else new_id or "-"
         body = " ".join([tenant, what, *named]).encode()
         fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
         try:
@@ -56,8 +64,21 @@ class ErasureLedger:
             sync_folder(str(self._path))
 
     def read(self) -> list[Erased]:
-        """Every entry, oldest first. What a crash has torn was not erased, and is passed over. Raises StoreRefused for
-        another damage."""
+        """Every erasure, and every deletion that happened, oldest first. Raises StoreRefused for a damaged ledger."""
+        return [entry for what, entry in self._lines() if not what.startswith((_DELETING, _KEPT))]
+
+    def undecided_deletions(self) -> list[Erased]:
+        """The deletions that were intended, of which no line says how they ended. Raises StoreRefused as `read`."""
+        intended: dict[tuple[str, int | None], Erased] = {}
+        for what, entry in self._lines():
+            if what.startswith(_DELETING):
+                intended[entry.tenant, entry.deleted_at] = entry
+            elif entry.deleted_at is not None:
+                intended.pop((entry.tenant, entry.deleted_at), None)
+        return list(intended.values())
+
+    def _lines(self) -> list[tuple[str, Erased]]:
+        """Every line as its second word and its entry. What a crash has torn was not acted on, and is passed over."""
         try:
             *lines, _ = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -85,19 +106,20 @@ def _end_torn_line(fd: int) -> None:
         os.write(fd, b"torn\n")
 
 
-def _parsed(line: bytes) -> Erased | None:
-    """The entry of a line; None for a damaged one."""
+def _parsed(line: bytes) -> tuple[str, Erased] | None:
+    """The second word of a line and its entry; None for a damaged one."""
     body, _, check = line.rpartition(b" ")
     try:
         if int(check, 16) != zlib.crc32(body):
             return None
         tenant, what, *named = body.decode().split(" ")
         events = [name.split(":") for name in named]
-        return Erased(
+        is_deletion = what.startswith((_DELETING, _DELETED, _KEPT))
+        return what, Erased(
             tenant=tenant,
             events=tuple((int(position), bytes.fromhex(leaf)) for position, leaf in events),
-            new_id=None if what == "-" or what.startswith(_DELETED) else what,
-            deleted_at=int(what.removeprefix(_DELETED)) if what.startswith(_DELETED) else None,
+            new_id=None if is_deletion or what == "-" else what,
+            deleted_at=int(what.partition("@")[2]) if is_deletion else None,
         )
     except ValueError:
         return None

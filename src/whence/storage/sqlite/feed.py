@@ -34,7 +34,7 @@ def part_of_feed(
     """See `Store.read_feed`."""
     end = end_of_part(snapshot, after)
     if resolved.nothing:
-        return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size)
+        return FeedPage(events=[], read_to=snapshot.size, size=snapshot.size, log_number=snapshot.tenant_no)
     answer = partial(answer_payload, connection, snapshot)
     resolved = run_walk(scan_payload(resolved, after, end), answer)
     where, bindings = conditions(resolved, snapshot, by_row=True)
@@ -43,7 +43,12 @@ def part_of_feed(
     rows: list[Any] = connection.execute(text, (snapshot.tenant_no, *keys, *bindings, limit)).fetchall()
     found, all_fit = within_bytes(rows)
     read_to = end if all_fit and len(rows) < limit else number_of(found[-1])
-    return FeedPage(events=events_of_keys(connection, snapshot, found, cache), read_to=read_to, size=snapshot.size)
+    return FeedPage(
+        events=events_of_keys(connection, snapshot, found, cache),
+        read_to=read_to,
+        size=snapshot.size,
+        log_number=snapshot.tenant_no,
+    )
 
 
 def position_before(connection: apsw.Connection, *, tenant: str, time: int) -> int:

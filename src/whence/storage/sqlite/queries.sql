@@ -16,6 +16,12 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
        kinds_removed, removed_recorded_at, removal_epoch, retained_from, flows_removed
   FROM tenant WHERE tenant = ?
 
+-- name: log_state
+SELECT tenant_no, size, removal_epoch FROM tenant WHERE tenant = ?
+
+-- name: key_of_id
+SELECT key FROM event WHERE tenant_no = ? AND id = ?
+
 -- name: tenant_no
 SELECT tenant_no FROM tenant WHERE tenant = ?
 
@@ -50,7 +56,7 @@ SELECT kind, event_type, resource_type, actor_type, outcome FROM kind WHERE tena
 SELECT key FROM actor WHERE tenant_no = ? AND actor_id = ? AND actor_type = ?
 
 -- name: add_actor
-INSERT INTO actor (key, tenant_no, actor_id, actor_type) VALUES (?, ?, ?, ?)
+INSERT INTO actor (key, tenant_no, actor_id, actor_type, erased_at) VALUES (?, ?, ?, ?, ?)
 
 -- name: known_flows
 SELECT correlation_id, key FROM flow WHERE tenant_no = ? AND correlation_id IN (SELECT value FROM carray(?))
@@ -560,6 +566,11 @@ INSERT INTO former_log (number, tenant, epoch, size, root, deleted_at, removed) 
 -- Those of a tenant, or without one those of which rows are left.
 SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
  WHERE CASE WHEN ?1 IS NULL THEN removed = 0 ELSE tenant = ?1 END ORDER BY number
+
+-- name: was_deleted
+-- Whether a tenant was deleted at a time. One without events leaves no former log, only no keys.
+SELECT EXISTS (SELECT 1 FROM former_log WHERE tenant = ?1 AND deleted_at = ?2)
+    OR ?3 = 0 AND NOT EXISTS (SELECT 1 FROM api_key WHERE tenant = ?1 AND created_at <= ?2)
 
 -- name: former_log_removed
 UPDATE former_log SET removed = 1 WHERE number = ?

@@ -53,7 +53,7 @@ def import_events(connection: apsw.Connection, appender: Appender, tenant: str, 
     log = SQLiteTenantLog(connection, head, appender.names, [hashed.event for hashed in events])
     batch = Batch()
     sequence_exactly(log, head, batch, events)
-    log.add_names()
+    log.add_names(batch)
     insert(connection, head, log, batch, events)
 
 
