@@ -159,7 +159,7 @@ def test_what_was_erased_is_in_no_page(own: Served, at_once: list[bytes], tmp_pa
 def without_viewer(
     self: SQLiteReads, viewer: Any, event_id: str, connection: Any, find: Any = SQLiteReads._find
 ) -> Any:
-    """Mutant: whoever asks may see all events of the tenant."""
+    """Mutant: every viewer sees all events of the tenant."""
     return find(self, Viewer(viewer.tenant), event_id, connection)
 
 
@@ -214,7 +214,7 @@ def test_a_relative_time_is_never_answered_at_once(own: Served, at_once: list[by
 
 
 def last_of_anyone(self: AnsweredPages, viewer: Any, asked: Any) -> Any:
-    """Mutant: whoever asked."""
+    """Mutant: the last answer to the question, to any viewer."""
     known = (kept for (_, other), (kept, _) in self._answers._young.items() if other == asked)
     return next(((kept[1], kept[3]) for kept in known if kept[1] is not None), None)
 
@@ -232,7 +232,7 @@ def test_an_answer_is_that_of_its_viewer(own: Served, at_once: list[bytes]) -> N
 
 
 def anybody(_request: Any) -> bool:
-    """Mutant: whoever asks is the first viewer."""
+    """Mutant: every request comes from the same principal."""
     _request.scope["state"]["principal"] = Principal(
         tenant="acme", scopes=frozenset((READ, WRITE)), key_id=None, subject="", via_cookie=False, expires_at=None
     )

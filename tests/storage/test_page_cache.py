@@ -118,3 +118,18 @@ async def test_large_pages_are_read_again(store: SQLiteStore) -> None:
     await stored(store, new(9, payload=b'{"text":"%s"}' % (b"x" * 70_000)))
     first, second = await page_of(store), await page_of(store)
     assert first == second and first is not second
+
+
+def _always_short(_query: Query) -> int:
+    """Mutant: questions take no memory."""
+    return 1_024
+
+
+@catches(replaced(page_cache, "_question_bytes", _always_short, "questions_weigh_nothing"))
+async def test_long_questions_with_empty_pages_fit(store: SQLiteStore) -> None:
+    """A client chooses how long a question is."""
+    for number in range(300):
+        await page_of(store, query=Query(correlation_ids=(f"{number}".zfill(30_000),)))
+    pages = store._pages._pages
+    kept = [key for generation in (pages._young, pages._old) for key in generation]
+    assert 0 < len(kept) * 30_000 <= 8 * 1024 * 1024

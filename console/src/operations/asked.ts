@@ -1,6 +1,6 @@
 /** What a recorded export or read asked for, in words, and the same in the explorer. Pure. */
 import { scanTerms, termText } from "../explore/terms";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 
 /** The payload of `whence.exported` and `whence.events_read`. The texts are from a request, and untrusted. */
 export interface Asked {

@@ -8,7 +8,11 @@ __all__ = ["AnsweredPages", "Asked"]
 
 _BYTES_MAX = 16 * 1024 * 1024
 _COPIES = 3
-"""How often an answer is counted: its bytes, the events that they were made of, and compressed forms."""
+"""How often an answer is counted: its bytes, the events that they were made of, and compressed forms. As often its
+question, which the link to the next page repeats."""
+
+_ENTRY_BYTES = 1_024
+"""About what an entry takes besides."""
 
 Asked = tuple[str, bytes]
 """The path and the query string of a request, as it was sent."""
@@ -42,4 +46,10 @@ class AnsweredPages:
         """Keep the answer that was made of a page of this size. As long as the log is in the state `holds_for`, it is
         the answer to the same question."""
         answer.forms = {}
-        self._answers.put((viewer, asked), (page, holds_for, size, answer), len(answer.body) * _COPIES)
+        self._answers.put((viewer, asked), (page, holds_for, size, answer), _bytes_taken(asked, answer))
+
+
+def _bytes_taken(asked: Asked, answer: JsonResponse) -> int:
+    """About what an answer takes in memory, with its question, which may be much longer."""
+    path, query_string = asked
+    return _ENTRY_BYTES + (len(path) + len(query_string) + len(answer.body)) * _COPIES

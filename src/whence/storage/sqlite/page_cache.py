@@ -7,6 +7,8 @@ With the first one after a removal everything is forgotten, so that what was rem
 
 from typing import Any
 
+import msgspec
+
 from whence.events import Page, PageRequest, Query
 from whence.recent import RecentlyUsed
 from whence.storage.resolve import Snapshot
@@ -37,7 +39,12 @@ class PageCache:
         """Keep a page that was read in this state of the log."""
         size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
         if size <= _PAGE_BYTES_MAX:
-            self._pages.put(_key(snapshot, query, request), page, size + _EVENT_BYTES)
+            self._pages.put(_key(snapshot, query, request), page, size + _question_bytes(query))
+
+
+def _question_bytes(query: Query) -> int:
+    """About what a question takes in memory, which may be much more than its page."""
+    return _EVENT_BYTES + len(msgspec.json.encode(query))
 
 
 def _key(snapshot: Snapshot, query: Query, request: PageRequest) -> tuple[Any, ...]:
