@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 import zstandard
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.api.conftest import Served, event, hold, serving, wait_until
@@ -397,6 +398,31 @@ def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypa
         time.sleep(SHORT_S * 3)
         wire.send(EVENT[10:])
         assert wire.answer()[0] == 201
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@catches(replaced(http_protocol._Flow, "resume_reading", FlowControl.resume_reading, "reads_on_after_each_answer"))
+def test_requests_that_wait_come_from_one_read(served: Served, method: str) -> None:
+    """However fast a client pipelines them: what it sends meanwhile stays in the buffers of the kernel. A handler that
+    takes its body changes nothing."""
+    secret = served.key(WRITE)
+    one = LIVE if method == "GET" else write(secret, b"{}") + b"{}"
+    with Wire(served) as wire:
+        sender = threading.Thread(target=lambda: _send_until_closed(wire, one * 1_000), daemon=True)
+        sender.start()
+        waiting, until = 0, time.monotonic() + SLOW_LOOK_S
+        while time.monotonic() < until:
+            wire.fill()
+            waiting = max(waiting, *(len(each.pipeline) for each in served.server.server_state.connections))
+        assert 0 < waiting <= http_protocol._READ // len(one) + 1  # of which a part came before
+        wire.socket.shutdown(socket.SHUT_RDWR)
+        sender.join(WAIT_S)
+
+
+def _send_until_closed(wire: Wire, requests: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            wire.send(requests)
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
