@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import logging
 import socket
 import threading
 import time
@@ -468,6 +469,27 @@ def test_a_client_that_does_not_read_is_dropped(large: tuple[Served, bytes, int]
                 pass
         assert wire.received.startswith(b"HTTP/1.1 200 OK")
         assert len(wire.received) < size
+
+
+def only_the_last(self: Any, exc: Any, lost: Any = http_protocol.LimitedProtocol.connection_lost) -> None:
+    """Mutant: as uvicorn does, only the last request is told that its client is gone."""
+    lost(self, exc)
+    if self._serving is not None:
+        self._serving.disconnected = self._serving is self.cycle
+
+
+@catches(replaced(http_protocol.LimitedProtocol, "connection_lost", only_the_last, "tells_the_last_request_alone"))
+def test_a_client_that_leaves_is_no_error(large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it waits for more than one answer."""
+    served, request, _ = large
+    errors: list[Any] = []
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "error", lambda *told, **_: errors.append(told))
+    with Wire(served, receive_buffer=4096) as wire:
+        wire.send(request + LIVE)
+        assert wire.fill()
+    wait_until(lambda: not served.server.server_state.connections, WAIT_S)
+    wait_until(lambda: not served.server.server_state.tasks, WAIT_S)
+    assert errors == []
 
 
 def test_a_client_that_reads_slowly_gets_all(large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch) -> None:

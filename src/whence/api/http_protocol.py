@@ -193,6 +193,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._admitted is not None:
             self.limits.release(self._admitted)
         if self._serving is not None and not self._serving.response_complete:
+            self._serving.disconnected = True  # uvicorn tells only the last request that arrived
             abandon = self._state().get("abandon")
             if abandon is not None:
                 abandon()
