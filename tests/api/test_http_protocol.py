@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import logging
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 import zstandard
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.api.conftest import Served, event, hold, serving, wait_until
@@ -399,6 +401,31 @@ def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypa
         assert wire.answer()[0] == 201
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@catches(replaced(http_protocol._Flow, "resume_reading", FlowControl.resume_reading, "reads_on_after_each_answer"))
+def test_requests_that_wait_come_from_one_read(served: Served, method: str) -> None:
+    """However fast a client pipelines them: what it sends meanwhile stays in the buffers of the kernel. A handler that
+    takes its body changes nothing."""
+    secret = served.key(WRITE)
+    one = LIVE if method == "GET" else write(secret, b"{}") + b"{}"
+    with Wire(served) as wire:
+        sender = threading.Thread(target=lambda: _send_until_closed(wire, one * 1_000), daemon=True)
+        sender.start()
+        waiting, until = 0, time.monotonic() + SLOW_LOOK_S
+        while time.monotonic() < until:
+            wire.fill()
+            waiting = max(waiting, *(len(each.pipeline) for each in served.server.server_state.connections))
+        assert 0 < waiting <= http_protocol._READ // len(one) + 1  # of which a part came before
+        wire.socket.shutdown(socket.SHUT_RDWR)
+        sender.join(WAIT_S)
+
+
+def _send_until_closed(wire: Wire, requests: bytes) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            wire.send(requests)
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_a_last_request_ends_the_connection(served: Served, version: str) -> None:
     """With `Connection: close` or HTTP/1.0 the connection is closed after the response; later requests are ignored."""
@@ -442,6 +469,27 @@ def test_a_client_that_does_not_read_is_dropped(large: tuple[Served, bytes, int]
                 pass
         assert wire.received.startswith(b"HTTP/1.1 200 OK")
         assert len(wire.received) < size
+
+
+def only_the_last(self: Any, exc: Any, lost: Any = http_protocol.LimitedProtocol.connection_lost) -> None:
+    """Mutant: as uvicorn does, only the last request is told that its client is gone."""
+    lost(self, exc)
+    if self._serving is not None:
+        self._serving.disconnected = self._serving is self.cycle
+
+
+@catches(replaced(http_protocol.LimitedProtocol, "connection_lost", only_the_last, "tells_the_last_request_alone"))
+def test_a_client_that_leaves_is_no_error(large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while it waits for more than one answer."""
+    served, request, _ = large
+    errors: list[Any] = []
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "error", lambda *told, **_: errors.append(told))
+    with Wire(served, receive_buffer=4096) as wire:
+        wire.send(request + LIVE)
+        assert wire.fill()
+    wait_until(lambda: not served.server.server_state.connections, WAIT_S)
+    wait_until(lambda: not served.server.server_state.tasks, WAIT_S)
+    assert errors == []
 
 
 def test_a_client_that_reads_slowly_gets_all(large: tuple[Served, bytes, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,10 @@ import contextlib
 import struct
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from whence.api.callback_lane import CallbackLane
@@ -129,6 +130,21 @@ class ResponseTransport:
         self._close()
 
 
+class _Flow(FlowControl):
+    """Reads nothing more while requests wait on the connection. uvicorn reads on after each answer and for each body,
+    so that a client that pipelines requests would fill the memory."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        """`pipeline` are the requests that wait."""
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests wait."""
+        if not self._pipeline:
+            super().resume_reading()
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with deadlines.
 
@@ -156,6 +172,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the deadline of the first head, or refuse the connection."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self.limit_concurrency = None  # uvicorn's own refusal has another body
         if len(self.connections) > _ACCEPTED_PER_SERVED * self.limits.total:
             self.transport.abort()
@@ -177,6 +194,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._admitted is not None:
             self.limits.release(self._admitted)
         if self._serving is not None and not self._serving.response_complete:
+            self._serving.disconnected = True  # uvicorn tells only the last request that arrived
             abandon = self._state().get("abandon")
             if abandon is not None:
                 abandon()
@@ -280,6 +298,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._send_refusal()
             return
         super().on_response_complete()
+        self.flow.resume_reading()  # the last one that waited has begun
         # If the response is not complete, the body that is arriving is that of a later request, which has its own time.
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
             self._set_deadline(_REST_OF_BODY_S, self._close)
