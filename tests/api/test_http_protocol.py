@@ -390,6 +390,21 @@ def test_a_refusal_out_of_turn_is_found(hasty: Served, monkeypatch: pytest.Monke
         test_what_is_refused_is_answered_behind_what_was_asked_before(hasty, b"nonsense\r\n\r\n", 400)
 
 
+def test_a_head_that_is_not_read_yet_is_not_late(hasty: Served) -> None:
+    """While requests wait, the rest of the next head stays unread. It has its time from the last of them on."""
+    secret, gate = hasty.key(WRITE), threading.Event()
+    held = hold(hasty, lambda store: store._writer.submit(lambda _: gate.wait(20)))
+    with Wire(hasty) as wire:
+        try:
+            wire.send(write(secret, EVENT) + EVENT + LIVE + LIVE[:9])
+            assert wire.silent(SHORT_S * 2)
+        finally:
+            gate.set()
+        held.result(10)
+        wire.send(LIVE[9:] + LIVE[:9])
+        assert [wire.answer()[0] for _ in range(4)] == [201, 200, 200, 408]
+
+
 def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer before it does not start the clock that ends unwanted bodies."""
     monkeypatch.setattr(request_body, "_WINDOW_S", 15.0)

@@ -218,7 +218,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse_connection()
             raise _NoProbe
         if self._answer_at_once():
-            self._in_head, self._progressed = False, True
             return
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
@@ -244,7 +243,8 @@ class LimitedProtocol(HttpToolsProtocol):
         response = self.lane.answer(self.scope, self._target, self.server_state.default_headers)
         if response is None:
             return False
-        self._answered_at_once = True
+        self._answered_at_once = self._progressed = True
+        self._in_head = False
         self._clear_deadline()
         self.transport.write(response)
         self.on_response_complete()
@@ -299,6 +299,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_response_complete()
         self.flow.resume_reading()  # the last one that waited has begun
+        self._await_head()
         # If the response is not complete, the body that is arriving is that of a later request, which has its own time.
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
             self._set_deadline(_REST_OF_BODY_S, self._close)
@@ -309,8 +310,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._progressed = self._answered_at_once = False
         super().data_received(data)
-        if self._in_head and self._deadline is None and not self._refused:  # most heads come whole and need no timer
-            self._set_deadline(_HEAD_S, self._head_is_late)
+        self._await_head()
         self._idle_size = 0 if self._progressed else self._idle_size + len(data)
         if self._idle_size > _HEAD_MAX:
             self._refuse_head()
@@ -345,6 +345,12 @@ class LimitedProtocol(HttpToolsProtocol):
         """What the middleware and the handler say of the response in progress."""
         state: dict[str, Any] = {} if self._serving is None else self._serving.scope.get("state", {})
         return state
+
+    def _await_head(self) -> None:
+        """Give a head that has come in part time for its rest, which is not read while requests wait. Most heads come
+        whole, and need no timer."""
+        if self._in_head and self._deadline is None and not self._refused and not self.pipeline:
+            self._set_deadline(_HEAD_S, self._head_is_late)
 
     def _await_next_request(self) -> None:
         """Give an idle connection as long for its next request as a new one has for its first.
