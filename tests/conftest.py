@@ -7,6 +7,7 @@ about it.
 
 import gc
 import os
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
     finally:
         if item.get_closest_marker("slow") is None:
             item.user_properties.append((CPU_S, _cpu_s() - start))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    """Save what `make coverage` has measured in this process. xdist kills its processes when they have not ended ten
+    seconds after their last test, and a busy machine may need longer."""
+    coverage = sys.modules.get("coverage")
+    measured = None if coverage is None else coverage.Coverage.current()
+    if measured is not None:
+        measured.stop()
+        measured.save()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

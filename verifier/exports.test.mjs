@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { verifyExport } from "./exports.mjs";
@@ -141,6 +141,12 @@ test("the command says what an export proves", (t) => {
   assert.equal(run("--key", key, "--proof", "x").status, 2);
   const { notes } = JSON.parse(readFileSync(join(FOLDER, "vectors", "notes.json"), "utf8"));
   assert.equal(run("--key", key, "--witness", notes[0].witness).status, 5); // it has no cosignature
+  const { rotations } = JSON.parse(readFileSync(join(FOLDER, "vectors", "rotations.json"), "utf8"));
+  const announced = join(mkdtempSync(join(tmpdir(), "whence-rotation-")), "proof");
+  writeFileSync(announced, rotations[0].proof);
+  t.after(() => rmSync(dirname(announced), { recursive: true }));
+  assert.equal(run("--key", key, "--rotation", announced).status, 0); // the former key stays good
+  assert.equal(run("--key", rotations[0].next).status, 5);
   put(exports.find(({ name }) => name === "the end is cut off"));
   assert.deepEqual([run("--key", key).status, run("--key", key, "--steps").stdout.split("\n").length], [5, 3]);
   rmSync(join(folder, "key"));

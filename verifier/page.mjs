@@ -85,7 +85,7 @@ async function verdict() {
     if (kind() === "event") return shownEvent(await provenEvent(key));
     if (kind() === "export") return await shownExport(key);
     const proof = consistencyFile.files?.length ? await read(consistencyFile) : null;
-    return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, key));
+    return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, [key]));
   } catch (error) {
     if (error instanceof NotProven) {
       return shown("Not proven", false, error.message, [...error.steps.map((step) => element("li", step)), element("li", error.message, "no")]);

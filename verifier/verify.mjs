@@ -72,7 +72,7 @@ export function parseKey(text) {
   const [name, id, ...rest] = text.trim().split("+");
   const data = bytesOfBase64(rest.join("+"), "The last part of the key"); // base64 has plus signs too
   checkName(name);
-  if (data[0] !== ED25519 && data[0] !== COSIGNATURE_ED25519) throw new NotProven("The key is of a type that this verifier does not check.");
+  if (data[0] !== ED25519 && data[0] !== COSIGNATURE_ED25519) throw new NotProven("The key is of a type that this verifier does not check, such as ML-DSA-44.");
   if (data.length !== 33) throw new NotProven("The key has the wrong length for its type.");
   if (id !== hexOf(sha256(joined(bytesOfText(`${name}\n`), data)).subarray(0, KEY_ID_BYTES))) {
     throw new NotProven("The id of the key does not belong to it.");
@@ -117,7 +117,13 @@ export function followedKeys(key, rotations) {
 /** The key of the origin that a proof is about; the first one if none of them is.
  * @param {Uint8Array} data the file @param {Key[]} keys @returns {Key} */
 export function keyOfProof(data, keys) {
-  const { origin } = parseCheckpoint(parseNote(parseProof(data).note).text);
+  return keyOfNote(parseProof(data).note, keys);
+}
+
+/** The key of the origin of a checkpoint; the first one if none of them is.
+ * @param {Uint8Array} data the note @param {Key[]} keys @returns {Key} */
+export function keyOfNote(data, keys) {
+  const { origin } = parseCheckpoint(parseNote(data).text);
   return keys.find(({ name }) => name === origin) ?? keys[0];
 }
 
@@ -145,14 +151,17 @@ export function demandCosigned(checkpoint, witnesses) {
 /** Verifies that a later checkpoint extends an earlier one. Throws NotProven if that is not proven.
  * @param {Uint8Array} oldNote @param {Uint8Array} newNote
  * @param {Uint8Array | null} proof the answer of `GET /api/v1/log/consistency`; null if both have one size
- * @param {Key} key the log's @returns {{older: Checkpoint, newer: Checkpoint, steps: string[]}} */
-export function verifyConsistency(oldNote, newNote, proof, key) {
+ * @param {Key[]} keys the log's, and those that followed it @param {Key[]} [witnesses] who have to have cosigned the later one
+ * @returns {{older: Checkpoint, newer: Checkpoint, steps: string[]}} */
+export function verifyConsistency(oldNote, newNote, proof, keys, witnesses = []) {
   /** @type {string[]} */
   const steps = [];
   return collecting(steps, () => {
-    const older = verifyCheckpoint(oldNote, key);
-    const newer = verifyCheckpoint(newNote, key);
+    const older = verifyCheckpoint(oldNote, keyOfNote(oldNote, keys));
+    const newer = verifyCheckpoint(newNote, keyOfNote(newNote, keys), witnesses);
+    demandCosigned(newer, witnesses);
     steps.push(`Both checkpoints are signed by the key of ${older.origin}: ${older.size} and ${newer.size} events.`);
+    steps.push(...newer.steps.slice(1));
     if (newer.size < older.size) throw new NotProven("The later checkpoint has fewer events than the earlier one.");
     const { from, to, hashes } = proof === null ? { from: older.size, to: newer.size, hashes: [] } : parseConsistency(proof);
     if (from !== older.size || to !== newer.size) throw new NotProven("The consistency proof is about other sizes than those of the checkpoints.");
@@ -176,6 +185,8 @@ export function verifyCheckpoint(data, key, witnesses = []) {
   const names = cosigners.map(({ name }) => name);
   const steps = [`The checkpoint is signed by the key ${key.id} of ${key.name}.`];
   for (const witness of cosigners) steps.push(`It is cosigned by ${witness.name} at ${timeText(cosignedAt(data, witness))}.`);
+  const others = parseNote(data).signatures.filter(({ name, id }) => ![key, ...cosigners].some((known) => known.name === name && known.id === id)).length;
+  if (others) steps.push(`Signatures that were not checked, since no key for them was given: ${others}.`);
   return { ...checkpoint, witnesses: names, cosigners, steps };
 }
 

@@ -5,7 +5,7 @@ import { closeSync, createReadStream, openSync, readSync, readdirSync } from "no
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { verifyExport } from "./exports.mjs";
-import { demandCosigned, followedKeys, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
+import { demandCosigned, followedKeys, keyOfNote, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
 const HELP = `Verifies proofs of a log, offline.
 
@@ -23,7 +23,7 @@ const HELP = `Verifies proofs of a log, offline.
                   one, which is believed too; may be repeated, in the order of
                   the rotations
   --witness KEY   also verify the cosignature of a witness, which has to be
-                  there; may be repeated
+                  there, of two checkpoints on the later one; may be repeated
   --steps         also say what was checked
   --json          print JSON
 
@@ -96,12 +96,18 @@ function parsed(args) {
   return given;
 }
 
-/** @param {ReturnType<typeof parsed>} given */
-function proof({ values }) {
+/** Whom the reader believes: the keys of the log, and the witnesses.
+ * @param {ReturnType<typeof parsed>} given */
+function trusted({ values }) {
   const [key, witnesses] = [keyOf(values.key ?? "", "--key"), (values.witness ?? []).map((text) => keyOf(text, "--witness"))];
-  const data = read(values.proof ?? "");
-  const keys = followedKeys(key, (values.rotation ?? []).map(read));
-  const proven = verifyProof(data, keys.length > 1 ? keyOfProof(data, keys) : key, witnesses);
+  return { keys: followedKeys(key, (values.rotation ?? []).map(read)), witnesses };
+}
+
+/** @param {ReturnType<typeof parsed>} given */
+function proof(given) {
+  const { keys, witnesses } = trusted(given);
+  const data = read(given.values.proof ?? "");
+  const proven = verifyProof(data, keyOfProof(data, keys), witnesses);
   const { checkpoint, position, payload } = proven;
   demandCosigned(checkpoint, witnesses);
   const numbers = `"position":${position},"size":${checkpoint.size}`;
@@ -116,20 +122,25 @@ function proof({ values }) {
 }
 
 /** @param {ReturnType<typeof parsed>} given */
-function consistency({ values, positionals }) {
-  const key = keyOf(values.key ?? "", "--key");
-  const [oldFile, newFile, proofFile] = positionals;
-  const { older, newer, steps } = verifyConsistency(read(oldFile), read(newFile), proofFile === undefined ? null : read(proofFile), key);
+function consistency(given) {
+  const { keys, witnesses } = trusted(given);
+  const [oldFile, newFile, proofFile] = given.positionals;
+  const proof = proofFile === undefined ? null : read(proofFile);
+  const { older, newer, steps } = verifyConsistency(read(oldFile), read(newFile), proof, keys, witnesses);
   const json = `{"from":${older.size},"origin":${JSON.stringify(newer.origin)},"to":${newer.size}}`;
-  return { steps, lines: [`The log ${newer.origin} with ${newer.size} events begins with the one of ${older.size} events.`], json };
+  const lines = [`The log ${newer.origin} with ${newer.size} events begins with the one of ${older.size} events.`];
+  return { steps, lines: [...lines, ...newer.steps.slice(1)], json };
 }
 
 /** @param {ReturnType<typeof parsed>} given */
-async function exported({ values }) {
-  const [key, witnesses] = [keyOf(values.key ?? "", "--key"), (values.witness ?? []).map((text) => keyOf(text, "--witness"))];
-  const folder = folderOf(values.export ?? "");
-  const isTenant = folder.names.includes("tenant.json") && !folder.names.includes("manifest.json");
-  const proven = await verifyExport(isTenant ? folderOf(join(values.export ?? "", "events")) : folder, key, witnesses);
+async function exported(given) {
+  const { keys, witnesses } = trusted(given);
+  const path = given.values.export ?? "";
+  const { names } = folderOf(path);
+  const isTenant = names.includes("tenant.json") && !names.includes("manifest.json");
+  const events = isTenant ? join(path, "events") : path;
+  const key = keys.length > 1 ? keyOfNote(read(join(events, "checkpoint")), keys) : keys[0];
+  const proven = await verifyExport(folderOf(events), key, witnesses);
   const { steps, claims, ...json } = proven;
   const lines = isTenant ? [...claims, OTHER_FILES] : claims;
   return { steps, lines, json: JSON.stringify(json) };

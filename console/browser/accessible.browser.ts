@@ -27,7 +27,7 @@ beforeAll(async () => {
 afterAll(async () => browser.close());
 
 describe.each(Object.keys(SIZES) as Size[])("at the size of a %s", (size) => {
-  test.each(themes(size))("every screen in %s is accessible", { timeout: 180_000 }, async (theme) => {
+  test.each(themes(size))("every screen in %s is accessible", { timeout: 240_000 }, async (theme) => {
     const page = await newPage(browser, size, theme);
     await share(signedIn, page.context());
     for (const [name, address] of Object.entries(where)) {

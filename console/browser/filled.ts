@@ -22,10 +22,10 @@ const SPAN_MS = 30 * 24 * HOUR_MS;
 export const CHAIN_FLOW = "one long chain";
 
 /** A server on a new store, which is removed when it stops; or on that of a folder, which stays and is used again. */
-export async function started(kept: string | undefined): Promise<Filled> {
+export async function started(kept: string | undefined, settings: Record<string, string> = {}): Promise<Filled> {
   const folder = kept ?? mkdtempSync(join(tmpdir(), "whence-budgets-"));
   mkdirSync(folder, { recursive: true });
-  const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder };
+  const env = { PATH: process.env.PATH, HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, ...settings };
   const store = `sqlite:///${join(folder, "log.db")}`;
   const scopes = ["events:read", "events:write"].flatMap((scope) => ["--scope", scope]);
   const made = ["key", "create", "--tenant", "default", ...scopes, "--store", store];

@@ -40,9 +40,9 @@ export function quiet(page: Page): void {
 }
 
 /** Signs in with the key, as a reader does. */
-export async function signIn(page: Page): Promise<void> {
-  await page.goto(`${inject("server")}/login`);
-  await page.getByLabel("API key").fill(inject("key"));
+export async function signIn(page: Page, { server, key } = { server: inject("server"), key: inject("key") }): Promise<void> {
+  await page.goto(`${server}/login`);
+  await page.getByLabel("API key").fill(key);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await page.waitForURL(/\/explore/);
 }

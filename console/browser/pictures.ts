@@ -4,9 +4,11 @@
  */
 import { mkdirSync } from "node:fs";
 import { resolve } from "node:path";
+import type { Browser, BrowserContext, Page } from "playwright-core";
 import { expect, inject, test } from "vitest";
+import { eventOf, started, store } from "./filled";
 import { launch, newPage, settled, share, signIn, SIZES, type Size, type Theme } from "./pages";
-import { addresses } from "./screens";
+import { addresses, SCREENS, type Screen } from "./screens";
 
 /** What an operator would have made, so that no screen is empty. None of it adds an event to the log. */
 async function arranged(): Promise<void> {
@@ -22,7 +24,25 @@ async function arranged(): Promise<void> {
   await sent("POST", "alert-rules", { name: "Five failures of an actor", filters: { outcome: "failure", eventType: "action_run.*" }, condition: perActor });
 }
 
+/** Plays a trace up to its last cause. Motion is reduced, so every press is a step. */
+async function played(page: Page, path: string): Promise<void> {
+  for (let step = 0; step < 47; step++) await page.keyboard.press("p");
+  await page.screenshot({ path });
+}
+
 const FOLDER = process.env.WHENCE_PICTURES ?? resolve(import.meta.dirname, "../../docs/images");
+
+/** A picture of each size and theme, by somebody who is signed in. */
+async function inAll(browser: Browser, signedIn: BrowserContext, draw: (page: Page, pathOf: (name: string) => string) => Promise<void>): Promise<void> {
+  for (const size of Object.keys(SIZES) as Size[]) {
+    for (const theme of ["light", "dark"] as Theme[]) {
+      const page = await newPage(browser, size, theme);
+      await share(signedIn, page.context());
+      await draw(page, (name) => resolve(FOLDER, `${name}-${size}-${theme}.png`));
+      await page.context().close();
+    }
+  }
+}
 
 test("every screen is drawn", { timeout: 300_000 }, async () => {
   mkdirSync(FOLDER, { recursive: true });
@@ -31,22 +51,42 @@ test("every screen is drawn", { timeout: 300_000 }, async () => {
   await signIn(first);
   await arranged();
   const where = await addresses(inject("server"), inject("key"));
-  for (const size of Object.keys(SIZES) as Size[]) {
-    for (const theme of ["light", "dark"] as Theme[]) {
-      const page = await newPage(browser, size, theme);
-      await share(first.context(), page.context());
-      for (const [name, address] of Object.entries(where)) {
-        await page.goto(inject("server") + address);
-        await settled(page);
-        if (name === "integrity") {
-          await page.getByRole("button", { name: "Verify now" }).click();
-          await page.getByRole("heading", { name: "Every event is as it was written" }).waitFor();
-        }
-        await page.screenshot({ path: resolve(FOLDER, `${name}-${size}-${theme}.png`) });
-      }
-      await page.context().close();
-    }
-  }
+  await inAll(browser, first.context(), async (page, pathOf) => {
+    for (const name of SCREENS.filter((name) => name !== "exports")) await drawn(page, where[name], name, pathOf);
+  });
   await browser.close();
-  expect(Object.keys(where).length).toBeGreaterThan(0);
+});
+
+async function drawn(page: Page, address: string, name: Screen, pathOf: (name: string) => string): Promise<void> {
+  await page.goto(inject("server") + address);
+  await settled(page);
+  if (name === "integrity") {
+    await page.getByRole("button", { name: "Verify now" }).click();
+    await page.getByRole("heading", { name: "Every event is as it was written" }).waitFor();
+  }
+  await page.screenshot({ path: pathOf(name) });
+  if (name === "trace") await played(page, pathOf("trace-play"));
+}
+
+test("exports are drawn, by a server that records them", { timeout: 120_000 }, async () => {
+  const filled = await started(undefined, { WHENCE_RECORD: "exports" });
+  const browser = await launch();
+  try {
+    await store(filled, 200, (number) => eventOf(number, 200));
+    for (const query of ["q=outcome:failed&format=csv", "q=actor:agent/planner&from=-7d", "q=type:action_run.*+-outcome:success&from=-30d"]) {
+      const answer = await fetch(`${filled.server}/api/v1/events/export?${query}`, { headers: { "X-API-Key": filled.key } });
+      expect(answer.ok, query).toBe(true);
+      await answer.text();
+    }
+    const first = await newPage(browser);
+    await signIn(first, filled);
+    await inAll(browser, first.context(), async (page, pathOf) => {
+      await page.goto(`${filled.server}/integrity?tab=exports`);
+      await settled(page);
+      await page.screenshot({ path: pathOf("exports") });
+    });
+  } finally {
+    await browser.close();
+    await filled.stop();
+  }
 });

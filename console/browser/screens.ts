@@ -3,6 +3,9 @@
 /** The position of a booking that failed in the middle of its flow, with causes and effects. */
 const FAILED_BOOKING = 5_539;
 
+/** The message that led to its start, and the thread of the conversation. */
+const BESIDE = "inbound_message/3c9fe4c0-9e42-50c0-bd07-93df576284cf,chat_thread/bc7166b7-78bd-5c24-a106-a75fd4d439fc";
+
 export const SCREENS = [
   "explore",
   "explore-failed",
@@ -12,10 +15,12 @@ export const SCREENS = [
   "map",
   "resources",
   "resource",
+  "resource-lanes",
   "actors",
   "actor",
   "integrity",
   "retention",
+  "exports",
   "webhooks",
   "alerts",
   "settings",
@@ -36,10 +41,12 @@ export async function addresses(server: string, key: string): Promise<Record<Scr
     map: "/map",
     resources: "/resources",
     resource: `/r/${event.resourceType}/${event.resourceId}`,
+    "resource-lanes": `/r/${event.resourceType}/${event.resourceId}?with=${encodeURIComponent(BESIDE)}`,
     actors: "/actors",
     actor: `/actors/${event.actorType}/${event.actorId}`,
     integrity: "/integrity",
     retention: "/integrity?tab=retention",
+    exports: "/integrity?tab=exports",
     webhooks: "/webhooks",
     alerts: "/alerts",
     settings: "/settings",

@@ -23,7 +23,9 @@ const START_S = 60;
 export default async function setup(project: TestProject) {
   const folder = mkdtempSync(join(tmpdir(), "whence-console-"));
   const folders = { HOME: folder, XDG_CONFIG_HOME: folder, XDG_DATA_HOME: folder, TMPDIR: folder };
-  const env = { PATH: process.env.PATH, ...folders, WHENCE_RECORD: "exports", WHENCE_WEBHOOK_ALLOW: "127.0.0.1/32" };
+  // What is recorded is in the log: of today, while all else is of 2024. In pictures that would be the whole histogram.
+  const recorded = process.env.WHENCE_BROWSER_RUN === "pictures" ? {} : { WHENCE_RECORD: "exports" };
+  const env = { PATH: process.env.PATH, ...folders, ...recorded, WHENCE_WEBHOOK_ALLOW: "127.0.0.1/32" };
   const whence = (...words: string[]) => execFileSync(WHENCE, words, { env, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   const port = await freePort();
   const server = `http://127.0.0.1:${port}`;

@@ -11,10 +11,8 @@ import { ROOT } from "./api/client";
 import { Frame } from "./frame/Frame";
 import { prefetch } from "./prefetch";
 import { readSession, SESSION_KEY } from "./session/session";
+import type { Search } from "./common/search";
 import { ErrorState } from "./common/states";
-
-/** The search of an address: every value is a text, so that an address reads as one writes it. */
-export type Search = Record<string, string | undefined>;
 
 const root = createRootRouteWithContext<{ client: QueryClient }>()({
   component: Outlet,

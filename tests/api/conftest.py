@@ -12,6 +12,7 @@ import httpx2
 import msgspec
 import pytest
 
+from whence.api import auth
 from whence.api.app import create_app
 from whence.api.server import Server, configure_logging, make_config
 from whence.permissions import ADMIN, READ, WRITE, ApiKey, new_api_key, new_operator_key
@@ -103,6 +104,12 @@ def serving(
         yield served
     finally:
         served.stop()
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys stay known, however slow the machine is, so that what could be answered at once is."""
+    monkeypatch.setattr(auth, "_KEY_TTL_S", 60.0)
 
 
 @pytest.fixture(scope="module")

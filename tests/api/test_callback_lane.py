@@ -24,9 +24,11 @@ from whence.api.answered_pages import AnsweredPages
 from whence.api.auth import Authenticator
 from whence.api.callback_lane import CallbackLane
 from whence.api.http_protocol import LimitedProtocol
+from whence.events import Viewer
 from whence.fairness import LoopRounds
 from whence.permissions import READ, WRITE, Principal, hash_unchecked
 from whence.storage.sqlite.engine import SQLiteReads
+from whence.storage.sqlite.event_cache import EventCache
 
 EVENTS = "/api/v1/events"
 PAGE = f"{EVENTS}?limit=5"
@@ -76,6 +78,7 @@ def until_at_once(at_once: list[bytes], again: Callable[[], object]) -> None:
         again()
 
 
+@pytest.mark.usefixtures("remembered")
 def test_what_was_answered_is_answered_at_once(own: Served, at_once: list[bytes]) -> None:
     """With the same bytes on the wire, but for the date and the request id."""
     secret = own.key(READ, WRITE)
@@ -117,10 +120,11 @@ class _Any:
 def without_epoch(self: SQLiteReads, tenant: str) -> Any:
     """Mutant: removals make no difference."""
     statement = "SELECT tenant_no, size, 0 FROM tenant WHERE tenant = ?"
-    return self._readers.read_now(tenant, statement, (tenant,))
+    return self._readers.read_here(tenant, lambda connection: connection.execute(statement, (tenant,)).fetchone())
 
 
 @catches(replaced(AnsweredPages, "last", ever_the_same, "answers_hold_for_ever"))
+@pytest.mark.usefixtures("remembered")
 def test_an_event_is_in_the_next_page(own: Served, at_once: list[bytes]) -> None:
     """However often the page was asked for before."""
     secret = own.key(READ, WRITE)
@@ -136,6 +140,7 @@ def check_total(wire: Wire, secret: str, number: int) -> None:
 
 
 @catches(replaced(SQLiteReads, "log_state", without_epoch, "removals_make_no_difference"))
+@pytest.mark.usefixtures("remembered")
 def test_what_was_erased_is_in_no_page(own: Served, at_once: list[bytes], tmp_path: Path) -> None:
     """From the next one on, also if another process erased it. The size of the log is the same then."""
     secret = own.key(READ, WRITE)
@@ -154,6 +159,56 @@ def test_what_was_erased_is_in_no_page(own: Served, at_once: list[bytes], tmp_pa
         assert not has_payload()
 
 
+def without_viewer(
+    self: SQLiteReads, viewer: Any, event_id: str, connection: Any, find: Any = SQLiteReads._find
+) -> Any:
+    """Mutant: every viewer sees all events of the tenant."""
+    return find(self, Viewer(viewer.tenant), event_id, connection)
+
+
+def erased_events_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """Mutant: an event that was read before a removal is still good."""
+    find = EventCache.find
+    patch.setattr(EventCache, "find", lambda self, key, _removal_epoch: find(self, key, 0))
+    patch.setattr(EventCache, "see_epoch", lambda *_: False)
+
+
+@catches(
+    replaced(SQLiteReads, "_find", without_viewer, "everyone_sees_everything"),
+    erased_events_are_kept,
+)
+@pytest.mark.usefixtures("remembered")
+def test_an_event_is_answered_at_once(own: Served, at_once: list[bytes], tmp_path: Path) -> None:
+    """To those who may see it, and as it is now."""
+    secret, narrowed, one = own.key(READ, WRITE), own.key(f"{READ}:decision"), f"{EVENTS}/{ID}1"
+    with own.client(READ, WRITE) as client, Wire(own) as wire:
+        client.post(EVENTS, json=event(id=f"{ID}1", payload={"name": "Ada Lovelace"}))
+        request = head("GET", one, f"X-API-Key: {secret}", "Accept-Encoding: gzip")
+        until_at_once(at_once, partial(check_bytes, wire, request, bytes_of(wire, request)))
+        tag = ask(wire, one, secret)[1]["etag"]
+        assert ask(wire, one, secret, f"If-None-Match: {tag}")[0] == 304
+        for _ in range(3):
+            assert ask(wire, one, narrowed)[0] == 404
+            assert ask(wire, f"{EVENTS}/{ID}2", secret)[0] == 404
+            assert ask(wire, f"{EVENTS}/nonsense", secret)[0] == 422
+            assert ask(wire, f"{one}?include=nonsense", secret)[0] == 422
+        with apsw.Connection(f"{tmp_path}/whence.db") as other:
+            other.execute(ERASE)
+        assert json.loads(ask(wire, one, secret)[2])["payload"] is None
+
+
+@pytest.mark.usefixtures("remembered")
+def test_a_large_event_is_counted(own: Served, at_once: list[bytes]) -> None:
+    """While it is sent, so it goes the long way."""
+    secret = own.key(READ, WRITE)
+    with own.client(READ, WRITE) as client, Wire(own) as wire:
+        client.post(EVENTS, json=event(id=f"{ID}1", payload={"text": "x" * 100_000}))
+        for _ in range(3):
+            assert len(ask(wire, f"{EVENTS}/{ID}1", secret)[2]) > 100_000
+    assert at_once == []
+
+
+@pytest.mark.usefixtures("remembered")
 def test_a_relative_time_is_never_answered_at_once(own: Served, at_once: list[bytes]) -> None:
     """It is another time in each request."""
     secret = own.key(READ, WRITE)
@@ -165,12 +220,13 @@ def test_a_relative_time_is_never_answered_at_once(own: Served, at_once: list[by
 
 
 def last_of_anyone(self: AnsweredPages, viewer: Any, asked: Any) -> Any:
-    """Mutant: whoever asked."""
+    """Mutant: the last answer to the question, to any viewer."""
     known = (kept for (_, other), (kept, _) in self._answers._young.items() if other == asked)
     return next(((kept[1], kept[3]) for kept in known if kept[1] is not None), None)
 
 
 @catches(replaced(AnsweredPages, "last", last_of_anyone, "everyone_gets_the_same_answer"))
+@pytest.mark.usefixtures("remembered")
 def test_an_answer_is_that_of_its_viewer(own: Served, at_once: list[bytes]) -> None:
     """A key that may see some of the events asks the same question, on the same connection."""
     all_of_it, narrowed = own.key(READ, WRITE), own.key(f"{READ}:decision")
@@ -183,7 +239,7 @@ def test_an_answer_is_that_of_its_viewer(own: Served, at_once: list[bytes]) -> N
 
 
 def anybody(_request: Any) -> bool:
-    """Mutant: whoever asks is the first viewer."""
+    """Mutant: every request comes from the same principal."""
     _request.scope["state"]["principal"] = Principal(
         tenant="acme", scopes=frozenset((READ, WRITE)), key_id=None, subject="", via_cookie=False, expires_at=None
     )
@@ -216,6 +272,7 @@ def of_any_kind(self: Authenticator, request: Any) -> Any:
 
 
 @catches(replaced(Authenticator, "known", of_any_kind, "sessions_are_keys"))
+@pytest.mark.usefixtures("remembered")
 def test_a_session_is_no_key(own: Served) -> None:
     """Though it is found in the same cache."""
     secret = own.key(READ, WRITE)
@@ -285,6 +342,7 @@ def test_one_of_many_requests_in_a_packet_is_answered_at_once(served: Served, at
 
 
 @catches(replaced(LoopRounds, "has_time", lambda self: True, "rounds_have_no_end"))
+@pytest.mark.usefixtures("remembered")
 def test_a_round_without_time_leaves_answers_for_the_next(
     own: Served, at_once: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +356,7 @@ def test_a_round_without_time_leaves_answers_for_the_next(
     assert at_once == []
 
 
+@pytest.mark.usefixtures("remembered")
 def test_reads_that_are_recorded_are_recorded(tmp_path: Path, at_once: list[bytes]) -> None:
     """So none of them is answered at once."""
     with serving(tmp_path, record=("reads",)) as running, Wire(running) as wire:

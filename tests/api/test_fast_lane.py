@@ -140,7 +140,7 @@ class Twins:
 
 
 @pytest.fixture
-def twins(tmp_path: Path) -> Iterator[Twins]:
+def twins(tmp_path: Path, remembered: None) -> Iterator[Twins]:
     server.configure_logging("error")
     both = Twins(tmp_path)
     yield both

@@ -36,6 +36,7 @@ HIDDEN_RESOURCE = "5b0c3bd0-6f5d-4ef4-8d0c-6a1a7c7f0099"
 
 NARROWED = {
     "get_event",
+    "event_now",
     "find_ids",
     "find_names",
     "list_events",

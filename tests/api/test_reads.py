@@ -151,6 +151,7 @@ def _last_whatever_was_asked(self: AnsweredPages, viewer: Any, asked: Any) -> An
     replaced(AnsweredPages, "find", _whatever_was_asked, "one_answer_for_a_page"),
     replaced(AnsweredPages, "last", _last_whatever_was_asked, "one_answer_for_all_questions"),
 )
+@pytest.mark.usefixtures("remembered")
 def test_the_same_page_is_answered_as_it_was_asked_for(filled: httpx2.Client) -> None:
     """Again and again: with more keys, and in each coding, which has an ETag of its own."""
     anew = "&" * next(RUNS)  # else the answers of an earlier run are known to the callback lane, which asks no page

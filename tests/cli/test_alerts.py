@@ -73,6 +73,10 @@ def test_options_that_do_not_belong_together(user: Cli) -> None:
     assert "passed together" in user.fails(2, "alert", "create", "n", "--at-least", "3")
     assert "Pass either" in user.fails(2, "alert", "create", "n", "--absent", "1h", "--first-seen", "actor")
     assert "--within needs a time" in user.fails(2, "alert", "create", "n", "--at-least", "3", "--within", "soon")
+    assert "at every event" in user.fails(2, "alert", "create", "n")
+    assert "passed alone" in user.fails(2, "alert", "create", "n", "--every-event", "--outcome", "failure")
+    every = user.ok("alert", "create", "n", "--every-event").out.strip()
+    assert ["fires", "every", "event"] in [line.split() for line in user.ok("alert", "show", every).lines]
     assert "Pass either RULE" in user.fails(2, "alert", "test", "x", "--outcome", "failure", "--over", "1h")
     assert "out of" not in user.fails(2, "alert", "create", "n", "--at-least", "1", "--within", "10m")
 

@@ -137,3 +137,32 @@ def test_another_key_leaves_a_saved_checkpoint_comparable(user: Cli, api: httpx2
     assert "another key" in user.ok("checkpoint", "save", str(file)).err
     assert file.read_text().startswith(key.partition("+")[0])
     assert user.run("checkpoint", "new-epoch", "bored").code == 2
+
+
+def test_a_copied_log_is_compared_with_what_was_saved_before(
+    user: Cli, api: httpx2.Client, tmp_path: Path, served: Served
+) -> None:
+    """`whence copy` gives it another origin. What is said is what to do, and the log has to extend the saved one."""
+    file, copied = tmp_path / "acme.checkpoint", f"sqlite:///{tmp_path}/copy.db"
+    store_and_seal(api, 3)
+    user.ok("checkpoint", "save", file)
+    saved, former = file.read_text(), user.ok("checkpoint", "key").out.strip()
+    user.given(url=None, api_key=None).ok("copy", "--from", served.settings.store, "--to", copied)
+    secret = StoreSecret("another secret, that of the store of the copy", is_shared=True)
+    other = Served(Settings(store=copied, port=0, log_name="moved.example"), create_store(copied), secret)
+    other.start()
+    try:
+        moved = user.given(url=other.url)
+        end = time.monotonic() + 20
+        while not moved.ok("checkpoint", "key").out:
+            assert time.monotonic() < end
+        assert "--former-key" in moved.fails(5, "checkpoint", "save", file)
+        assert "never had" in moved.fails(5, "checkpoint", "save", file, "--former-key", _other_key(former))
+        assert file.read_text() == saved
+        done = moved.ok("checkpoint", "save", file, "--former-key", former).err
+        assert "It extends that one" in done and file.read_text() != saved
+        assert "an API key" in moved.fails(
+            2, "checkpoint", "save", file, "--former-key", user.environ["WHENCE_API_KEY"]
+        )
+    finally:
+        other.stop()

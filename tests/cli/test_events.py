@@ -305,6 +305,8 @@ def test_emit_prints_the_id_alone(user: Cli, api: httpx2.Client) -> None:
     assert stored["occurredAt"] == "2026-01-02T02:04:05Z"
     same_bytes(user.run("get", IDS[0], "--json"), answer(api, f"/{IDS[0]}"))
     assert "occurredAt" in user.fails(1, "emit", "decision.made", *options, "--id", IDS[0])
+    said = user.fails(2, "emit", "decision.made", *options, "--occurred-at", "yesterday")
+    assert said.startswith("--occurred-at is not such a time. A time is RFC 3339 with an offset")
 
 
 MASKED_UNSAID = Mutant(

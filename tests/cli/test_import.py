@@ -207,6 +207,17 @@ BAD: list[tuple[bytes, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_hinted"), [(b'{"when":1}\n{"when":2}\n', True), (ndjson([event(eventType="Nope")]), False)]
+)
+def test_records_of_another_system_need_a_map(user: Cli, tmp_path: Path, lines: bytes, is_hinted: bool) -> None:
+    """That is said when none of the records is an event."""
+    file = tmp_path / "records.ndjson"
+    file.write_bytes(lines)
+    ran = user.run("import", file)
+    assert (ran.code, "--map" in ran.err) == (1, is_hinted)
+
+
 @catches(mutants.STOPS_AT_BAD, mutants.NUMBERS_FROM_ZERO)
 def test_bad_lines_are_reported_and_the_rest_is_stored(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
     """Each bad line is reported on stderr with its number and the reason; the others are stored; the exit code is 1."""

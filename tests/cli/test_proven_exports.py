@@ -14,6 +14,7 @@ from tests.api.conftest import Served, event
 from tests.cli.program import Cli, Ran
 from tests.cli.test_checkpoints import served, store_and_seal
 from whence.cli.export_check import check_folder, described
+from whence.cli.trusted_keys import Trust
 from whence.errors import Unsound
 from whence.notes import parse_verifier_key
 from whence.permissions import READ, WRITE
@@ -54,7 +55,7 @@ class Exports:
     def refused(self, path: Path) -> str:
         """Why the folder is refused."""
         with pytest.raises(Unsound) as caught:
-            check_folder(path, parse_verifier_key(self.key))
+            check_folder(path, Trust((parse_verifier_key(self.key),)))
         return str(caught.value)
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
 from tests.proofs.make_vectors import VECTORS, WITNESS
 from tests.proofs.vector_log import KEY, SIGNER, checkpoint_text, line_of, proof_of, whole_tree
+from tests.unit.test_export_check import describe, manifest_of, put
 from whence.checkpoints import Cosigner
 
 ROTATIONS = json.loads((VECTORS / "rotations.json").read_text())["rotations"]
@@ -44,7 +46,6 @@ def test_a_quorum_is_demanded(cli: Cli, files: Path) -> None:
     cli.ok(*plain, "--key", KEY, "--policy", files / "none")
     assert "--key" in cli.fails(2, *plain, "--policy", files / "none")
     assert "Line 1" in cli.fails(2, *plain, "--policy", files / "broken")
-    assert "--key alone" in cli.fails(2, "verify", "--export", files, "--policy", files / "any")
     assert "belong to" in cli.fails(2, "verify", "--policy", files / "any")
 
 
@@ -66,3 +67,29 @@ def test_an_announced_key_is_believed(cli: Cli, files: Path) -> None:
     wrong = cli.fails(5, "verify", "--proof", files / "plain", *key, "--rotation", files / "rotation-1")
     assert "does not announce the rotation" in wrong
     assert "not valid" in cli.fails(5, "verify", "--proof", files / "plain", *key, "--rotation", files / "any")
+
+
+NOBODY_IS_MISSED = Mutant(
+    "a_quorum_is_not_demanded", "import whence.witness_policy as w\nw.Policy.demand = lambda *_: None"
+)
+ANYBODY_COSIGNS = Mutant(
+    "the_policy_is_not_asked",
+    "import whence.cli.trusted_keys as t\nfrom whence.checkpoints import verify_checkpoint\n"
+    "t.Trust.verify_checkpoint = lambda self, data: verify_checkpoint(data, self.keys)",
+)
+
+
+@catches(NOBODY_IS_MISSED, ANYBODY_COSIGNS)
+def test_an_export_needs_its_quorum_and_follows_keys_too(cli: Cli, files: Path, tmp_path: Path) -> None:
+    """As a proof does. It prints who has cosigned, and when."""
+    folder = put(tmp_path / "export")
+    export = ("verify", "--export", folder)
+    cli.ok(*export, "--key", KEY, "--rotation", files / "rotation-0")
+    assert "not the key" in cli.fails(5, *export, "--key", ROTATIONS[0]["next"])
+    assert "not cosigned by the quorum" in cli.fails(5, *export, "--policy", files / "any")
+    note = (folder / "checkpoint").read_text()
+    (folder / "checkpoint").write_text(note + WITNESS.line(note.partition("\n\n")[0] + "\n"))
+    describe(folder, manifest_of(folder))
+    done = cli.ok(*export, "--policy", files / "any")
+    assert done.lines[-1] == "Cosigned by witness.example/w1 at 2026-01-02T03:04:05Z."
+    cli.fails(5, *export, "--key", KEY, "--policy", files / "all")

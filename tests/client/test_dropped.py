@@ -15,7 +15,7 @@ from tests.client.programs import environment, every_python, run_program
 from tests.client.test_emitter import connected
 from tests.unit.mutants import catches, replaced
 from whence.client import Whence, emitter
-from whence.client.sender import Sender
+from whence.client.sender import SenderThreads
 
 CLIENTS = 60
 
@@ -49,11 +49,11 @@ def quickly_made(server: FakeServer, tmp_path: Path) -> Whence:
     return connected(server, tmp_path, http_client=lambda: httpx2.Client(verify=False, timeout=5))
 
 
-def keep_threads(self: Sender, user_id: int) -> None:
+def keep_threads(self: SenderThreads, user_id: int) -> None:
     """Mutant: nobody notices that a client is gone."""
 
 
-@catches(replaced(Sender, "_detach", keep_threads, "threads_stay"))
+@catches(replaced(SenderThreads, "_detach", keep_threads, "threads_stay"))
 @pytest.mark.parametrize("flushed", [False, True], ids=["queued", "sent"])
 @pytest.mark.usefixtures("no_collector")
 def test_dropped_clients_leave_no_threads(
@@ -199,7 +199,7 @@ def test_a_program_may_end_with_dropped_clients(server: FakeServer, tmp_path: Pa
 
 def test_a_thread_that_ends_leaves_no_event_behind(server: FakeServer, tmp_path: Path) -> None:
     """A client that is made when the thread has decided to end starts another one."""
-    sender = Sender()
+    sender = SenderThreads()
     for _ in range(50):
         done = threading.Event()
 

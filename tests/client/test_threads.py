@@ -16,7 +16,7 @@ from tests.client.test_emitter import check_balance, connected
 from tests.examples import soak
 from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Rejected, Whence
-from whence.client.sender import Sender
+from whence.client.sender import SenderThreads
 from whence.errors import WhenceError
 from whence.permissions import READ, WRITE
 
@@ -86,7 +86,7 @@ def test_flush_and_close_in_a_callback_return_at_once(server: FakeServer, tmp_pa
     assert log.stats().spooled == 1
 
 
-@catches(replaced(Sender, "stop", lambda self, timeout_s: None, "threads_stay"))
+@catches(replaced(SenderThreads, "stop", lambda self, timeout_s: None, "threads_stay"))
 def test_closed_clients_leave_no_threads(server: FakeServer, tmp_path: Path) -> None:
     """Although the clients still exist: the threads of a client that is gone end in any case."""
     clients = [connected(server, tmp_path) for _ in range(60 if soak() else 5)]

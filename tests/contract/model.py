@@ -64,6 +64,7 @@ class ModelStore(Filters, ModelCredentials):
 
     reads_at_once = 8
     pages_share_events = True
+    reads_on_loop = False
 
     def __init__(self, *, as_of_span: int = AS_OF_SPAN, kinds_max: int = KINDS_MAX) -> None:
         super().__init__()
@@ -79,6 +80,9 @@ class ModelStore(Filters, ModelCredentials):
         return [self.store(tenant, write) for write in writes]
 
     def log_state(self, tenant: str) -> LogState | None:
+        return None
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
         return None
 
     def store(self, tenant: str, write: Write) -> list[Receipt] | WhenceError:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT
-from tests.examples import soak
+from tests.examples import examples, soak
 from tests.proofs.mutations import any_mutation, every_bit, whole_proofs
 from tests.proofs.vector_log import KEY, ORIGIN, made_event, whole_tree
 from tests.proofs.verifiers import NODE, Claim, judged_by_node, judged_by_whence
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(NODE is None and not os.environ.get("CI"), reaso
 
 VERIFIER = ROOT / "verifier"
 LOANS = ROOT / "tests" / "data" / "loan-applications-sample.ndjson.gz"
-MUTATIONS = 100_000 if soak() else 1_500
+MUTATIONS = 100_000 if soak() else examples(1_500)
 EVENTS = 5_000 if soak() else 60
 """Of each recording."""
 

@@ -3,21 +3,19 @@ that are killed by SIGKILL anywhere."""
 
 import asyncio
 import gc
-import multiprocessing
 import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import msgspec
-import pytest
 
 from tests.contract.histories import ANNOUNCED_AT, History
 from tests.contract.made import DAY, NOON, TENANT, stored, uuid
-from tests.databases import be_patient
 from whence.events import Query
 from whence.quotations import READ_TYPES
 from whence.removal import RemovalWork
@@ -36,11 +34,6 @@ from whence.wire.log_events import log_event
 
 SECRET = StoreSecret("the secret of the store that is sealed here", is_shared=True)
 BY = ("api_key", "key_0000000000000000")
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.storage.test_removal_kills", "tests.storage.test_restore_kills"])
-"""Makes processes as forks of a small one. A test process has half a gigabyte when the tests are collected, so that a
-fork of it takes some 25 ms of processor time, and more for each page that is written afterwards."""
 
 STEPS = 40
 """The longest way that a process goes before it is killed, in steps of `Fuse`. A removal alone has some 20 to 60."""
@@ -107,21 +100,23 @@ class Fuse:
 
 
 def in_process(work: Callable[[], Coroutine[Any, Any, None]]) -> bool:
-    """Run this in a process of its own, to which it is pickled. Whether it came to its end; False when it was killed.
-    What the test has replaced is not replaced there."""
-    process = _FORKS.Process(target=_run, args=(work,))
-    process.start()
-    process.join()
-    if process.exitcode == -signal.SIGKILL:
+    """Run this in a process of its own. Whether it came to its end; False when it was killed."""
+    child = os.fork()
+    if not child:
+        code = 1
+        gc.freeze()  # what the parent has made would be searched for garbage, and copied page by page
+        try:
+            asyncio.run(work())
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
         return False
-    assert process.exitcode == 0, "The process failed; see its traceback."
+    assert os.WEXITSTATUS(status) == 0, "The process failed; see its traceback."
     return True
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    gc.freeze()
-    be_patient(pytest.MonkeyPatch())
-    asyncio.run(work())
 
 
 class KilledHistory:

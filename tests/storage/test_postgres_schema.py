@@ -45,6 +45,8 @@ SQLITE_ONLY = {
     "was_deleted",
     # a read that does not wait
     "log_state",
+    # so that an event is taken from the cache
+    "key_of_id",
     # two steps instead of graph_events_by_flow
     "keys_by_flow",
     # parts of the head's row, for verification and for seals

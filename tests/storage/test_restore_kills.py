@@ -3,8 +3,6 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +56,6 @@ def restored(folder: Path, fuse: Fuse | None) -> None:
     asyncio.run(finish())
 
 
-async def restore_marking(folder: Path, fuse: Fuse, mark: Callable[[str], None]) -> None:
-    """The same in a process of its own, where no mutant is in force: `mark` is what marks the file."""
-    backup._mark_unfinished = mark
-    await asyncio.to_thread(restored, folder, fuse)
-
-
 def is_refused(folder: Path) -> bool:
     """Whether neither a server nor a command opens the store. What verify finds has to say why."""
     for serving in (True, False):
@@ -93,7 +85,11 @@ def test_a_restore_that_was_killed_serves_nothing_that_was_erased(tmp_path: Path
     for step in range(time.time_ns() % STRIDE, STEPS_MAX, STRIDE):
         folder = tmp_path / str(step)
         shutil.copytree(first, folder)
-        is_over = in_process(partial(restore_marking, folder, Fuse(step), backup._mark_unfinished))
+
+        async def restore(folder: Path = folder, step: int = step) -> None:
+            await asyncio.to_thread(restored, folder, Fuse(step))
+
+        is_over = in_process(restore)
         if not is_over:
             if is_refused(folder):
                 refusals += 1

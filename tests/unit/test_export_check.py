@@ -15,6 +15,7 @@ from whence.checkpoints import sign_checkpoint
 from whence.cli import export_check
 from whence.cli.export_check import COLUMNS, check_folder, csv_row, described
 from whence.cli.parquet import ParquetWriter, row_of_event
+from whence.cli.trusted_keys import Trust
 from whence.errors import Unsound
 from whence.events import Event
 from whence.notes import NoteSigner
@@ -60,7 +61,7 @@ def manifest_of(folder: Path) -> ExportManifestBody:
 
 def refused(folder: Path) -> str:
     with pytest.raises(Unsound) as caught:
-        check_folder(folder, SIGNER.key)
+        check_folder(folder, Trust((SIGNER.key,)))
     return str(caught.value)
 
 
@@ -68,9 +69,11 @@ def test_a_whole_folder_is_accepted(tmp_path: Path) -> None:
     """With every table, and with none; by its own key alone."""
     for number, tables in enumerate(((), TABLES[:1], TABLES)):
         folder = put(tmp_path / str(number), *tables)
-        assert check_folder(folder, SIGNER.key) == manifest_of(folder)
+        assert check_folder(folder, Trust((SIGNER.key,))) == manifest_of(folder)
+    next_key = NoteSigner(f"{ORIGIN[:-1]}2", bytes(32)).key
+    assert check_folder(folder, Trust((next_key, SIGNER.key))) == manifest_of(folder)
     with pytest.raises(Unsound, match="not the key that was given"):
-        check_folder(folder, NoteSigner(ORIGIN, bytes(32)).key)
+        check_folder(folder, Trust((NoteSigner(ORIGIN, bytes(32)).key,)))
 
 
 def _nothing(*_: object) -> None:
@@ -154,7 +157,7 @@ def test_every_changed_byte_is_refused(tmp_path: Path) -> None:
     """No byte of any file can be another one, unless the export then claims the same: the text of a filter may spell
     otherwise what it means."""
     folder = put(tmp_path / "export", "events.csv", complete_from=1)
-    claim = claim_of(check_folder(folder, SIGNER.key))
+    claim = claim_of(check_folder(folder, Trust((SIGNER.key,))))
     for file in folder.iterdir():
         whole = file.read_bytes()
         for at in range(len(whole)):
@@ -162,7 +165,7 @@ def test_every_changed_byte_is_refused(tmp_path: Path) -> None:
             changed[at] ^= 1 << (at % 7)
             file.write_bytes(changed)
             try:
-                accepted = claim_of(check_folder(folder, SIGNER.key))
+                accepted = claim_of(check_folder(folder, Trust((SIGNER.key,))))
             except Unsound:
                 continue
             assert accepted == claim, f"{file.name}, byte {at}"

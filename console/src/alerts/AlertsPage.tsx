@@ -4,7 +4,7 @@ import { api, data, getJson, type Schemas } from "../api/client";
 import type { EventPage, LogEvent } from "../api/events";
 import { FilterChips } from "../filters/FilterForm";
 import { Screen } from "../frame/Screen";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { Icon } from "../common/icons";
 import { withQuery } from "../common/links";
 import { Modal } from "../common/Modal";

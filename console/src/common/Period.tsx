@@ -1,6 +1,6 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
-import type { Search } from "../router";
+import type { Search } from "./search";
 import { Icon } from "./icons";
 import { Pop } from "./Pop";
 import { usePreferences } from "./preferences";

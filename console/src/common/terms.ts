@@ -1,5 +1,5 @@
 /** Links into the explorer: the query bar's terms, and a period. Pure. */
-import type { Search } from "../router";
+import type { Search } from "./search";
 
 /** A term of the query bar. What the grammar would split is quoted. */
 export function term(name: string, value: string): string {

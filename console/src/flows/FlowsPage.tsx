@@ -5,7 +5,7 @@ import { getJson, type Schemas } from "../api/client";
 import type { EventPage } from "../api/events";
 import { Bar } from "../frame/Bar";
 import { BarTools, useTitle } from "../frame/Screen";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Actor, OutcomeMark } from "../common/marks";

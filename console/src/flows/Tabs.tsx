@@ -1,6 +1,6 @@
 import { Link, useSearch } from "@tanstack/react-router";
 import { periodQuery } from "../common/Period";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 
 /** Flows as a list or as a map; the period stays. */
 export function FlowTabs({ here }: { here: "/flows" | "/map" }) {

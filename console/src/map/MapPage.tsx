@@ -8,8 +8,8 @@ import { BarTools, useTitle } from "../frame/Screen";
 import { withQuery } from "../common/links";
 import { PeriodMenu, periodQuery, usePeriod, type Period } from "../common/Period";
 import { Empty, ErrorState, Loading } from "../common/states";
-import { exploring, term } from "../common/terms";
 import { counted, durationWords, grouped } from "../common/times";
+import { effects } from "./effects";
 import { pairKey, type Pair } from "./model";
 import "../common/screens.css";
 import "./map.css";
@@ -137,10 +137,4 @@ function PairRow({ pair, days, isChosen, choose }: { pair: Pair; days: ProcessMa
       <td className="r t2">{pair.p50Us === null ? "–" : durationWords(pair.p50Us)}</td>
     </tr>
   );
-}
-
-/** The explorer's search for the effects of a pair. The grammar has no word for a cause's type: it is all of the type. */
-export function effects(pair: Pair, days: { from: string | null; to: string | null }) {
-  const terms = [term("type", pair.effectType), ...(pair.failures === pair.events && pair.events > 0 ? [term("outcome", "failed")] : [])];
-  return exploring(terms, { from: days.from ?? undefined, to: days.to ?? undefined });
 }

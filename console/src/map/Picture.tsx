@@ -3,8 +3,8 @@ import { useEffect, useMemo, useRef, useState } from "react";
 import { OutcomeMark } from "../common/marks";
 import { exploring, term } from "../common/terms";
 import { counted, durationWords, grouped } from "../common/times";
+import { effects } from "./effects";
 import { layoutOf, NODE_HEIGHT, type Layout } from "./layout";
-import { effects } from "./MapPage";
 import { arrow, modelOf, pairKey, type MapEdge, type MapModel, type Pair } from "./model";
 
 interface Days {

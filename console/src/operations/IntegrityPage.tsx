@@ -5,7 +5,7 @@ import { ApiError, getJson, ROOT, type Schemas } from "../api/client";
 import { useCheckpoint } from "../event/Proof";
 import type { EventPage } from "../api/events";
 import { Screen } from "../frame/Screen";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { OutcomeBars } from "../common/charts";
 import { Copy } from "../common/Copy";
 import { Icon } from "../common/icons";

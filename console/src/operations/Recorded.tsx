@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
-import { getJson } from "../api/client";
+import { getJson, type Schemas } from "../api/client";
 import type { EventPage, LogEvent } from "../api/events";
 import { withQuery } from "../common/links";
 import { Actor } from "../common/marks";
@@ -11,8 +11,7 @@ import { exploring, term } from "../common/terms";
 import { counted, grouped } from "../common/times";
 import { useZoneName, When } from "../common/When";
 import { facetsOptions } from "../explore/answers";
-import { useSession, allows } from "../session/session";
-import type { Schemas } from "../api/client";
+import { allows, useSession } from "../session/session";
 import { askedOf, exploredAs, filtersOf, routeWords } from "./asked";
 
 interface Kind {
@@ -148,9 +147,10 @@ function Principal({ type, id }: { type: string; id: string }) {
   );
 }
 
+/** Who asked how often; nothing where it was one alone. */
 function Who({ self }: { self: string }) {
   const facet = useQuery(facetsOptions({ q: self, from: undefined, to: undefined })).data?.facets.actor;
-  if (!facet || facet.values.length === 0) return null;
+  if (!facet || facet.values.length < 2) return null;
   return (
     <section className="block">
       <h3 className="lab h">Who, most first</h3>

@@ -9,6 +9,8 @@ describe("a recorded question", () => {
     ["/below/a/root/api/v1/events/export", "an export of events"],
     ["/api/v1/events/28473f38-76f9-5a41-a59b-4cfe1395e865/trace", "causes and effects"],
     ["/api/v1/resources/action_run/28473f38-76f9-5a41-a59b-4cfe1395e865/summary", "a resource"],
+    ["/api/v1/log/entries", "the log, to verify it"],
+    ["/api/v1/log/checkpoint", "the log and its proofs"],
     ["/api/v1/something", null],
     ["<script>", null],
   ])("to %s is about %s", (path, words) => expect(routeWords(path)).toBe(words));

@@ -1,6 +1,6 @@
 /** What a recorded export or read asked for, in words, and the same in the explorer. Pure. */
 import { scanTerms, termText } from "../explore/terms";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 
 /** The payload of `whence.exported` and `whence.events_read`. The texts are from a request, and untrusted. */
 export interface Asked {
@@ -24,6 +24,7 @@ const ROUTES: readonly (readonly [RegExp, string])[] = [
   [/^events\/suggest$/, "words for the query bar"],
   [/^events\/[0-9a-f-]{36}$|^references\//, "one event"],
   [/^events\/([0-9a-f-]{36}\/trace|reach)$/, "causes and effects"],
+  [/^log\/entries$/, "the log, to verify it"],
   [/^events\/[0-9a-f-]{36}\/proof$|^log\//, "the log and its proofs"],
   [/^events\/resource\/|^resources\//, "a resource"],
   [/^events\/correlation\/|^flows(\/|$)/, "flows"],
@@ -39,7 +40,7 @@ export function routeWords(path: string): string | null {
 }
 
 /** Parameters that say how an answer looks, not what it is about. */
-const FORM = new Set(["include", "limit", "cursor", "order", "format", "offset", "total", "interval", "by", "top"]);
+const FORM = new Set(["include", "limit", "cursor", "order", "format", "offset", "total", "interval", "by", "top", "as_of", "complete"]);
 
 /** What the answer was about: the terms of the query language, then the other parameters. */
 export function filtersOf(query: string): string[] {

@@ -39,6 +39,7 @@ export function AddBeside({ shown, latest, onAdd }: { shown: readonly ResourceNa
               flow={latest?.correlationId}
               onAdd={(name) => {
                 close();
+                setOpened(false);
                 onAdd(name);
               }}
             />

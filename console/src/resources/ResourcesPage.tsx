@@ -5,7 +5,7 @@ import { getJson, type Schemas } from "../api/client";
 import type { EventPage } from "../api/events";
 import { Screen } from "../frame/Screen";
 import { matchWords, placeOf, type Found, type Match } from "../palette/matches";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Icon } from "../common/icons";

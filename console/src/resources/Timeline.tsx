@@ -9,7 +9,7 @@ import { ErrorState, Loading } from "../common/states";
 import { counted, durationWords, grouped } from "../common/times";
 import { useZoneName, When } from "../common/When";
 import { PayloadTree } from "../event/PayloadTree";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { actorLanes, knownAt, momentAt, moments, type ActorLanes } from "./asof";
 import { AddBeside } from "./Beside";
 import { EventRow, type Lane } from "./EventRow";

@@ -2,7 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 import { api, data, type Schemas } from "../api/client";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { Confirm } from "../common/Confirm";
 import { OnceShown } from "../common/Copy";
 import { Failed, FieldError } from "../common/Failed";

@@ -2,7 +2,7 @@ import { Link, useSearch } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { Screen } from "../frame/Screen";
 import { open } from "../palette/open";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { useSession } from "../session/session";
 import { Icon } from "../common/icons";
 import { setPreferences, usePreferences } from "../common/preferences";

@@ -3,7 +3,7 @@ import { useRouter, useSearch } from "@tanstack/react-router";
 import { useEffect, useState, type FormEvent } from "react";
 import { ApiError, ROOT } from "../api/client";
 import { useTitle } from "../frame/Screen";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { readTenants, redeem, signIn } from "../session/session";
 import { Icon, Logo } from "../common/icons";
 import { placeAfter, takeCode } from "./code";

@@ -1,6 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import type { MouseEvent } from "react";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { ActorGlyph } from "../common/marks";
 import type { Clause } from "./summary";
 

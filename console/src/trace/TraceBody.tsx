@@ -1,6 +1,6 @@
 import { useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { useWidthAtMost } from "../explore/media";
 import { useSession } from "../session/session";
 import { useShortcuts } from "../common/shortcuts";

@@ -2,7 +2,7 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { useEffect, useMemo } from "react";
 import { Bar } from "../frame/Bar";
 import { BarTools } from "../frame/Screen";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { Empty, ErrorState, Loading } from "../common/states";
 import { useTrace } from "./answers";
 import "../explore/explore.css";

@@ -2,7 +2,7 @@ import { Menu } from "@base-ui/react/menu";
 import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { copyText } from "../event/clipboard";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { Icon } from "../common/icons";
 import { OutcomeMark } from "../common/marks";
 import { grouped } from "../common/times";

@@ -2,7 +2,7 @@ import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tansta
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { api, data, type Schemas } from "../api/client";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { Failed } from "../common/Failed";
 import { Icon } from "../common/icons";
 import { ErrorState, Loading } from "../common/states";

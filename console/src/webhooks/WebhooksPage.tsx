@@ -4,7 +4,7 @@ import { useState } from "react";
 import { api, data, type Schemas } from "../api/client";
 import { FilterChips } from "../filters/FilterForm";
 import { Screen } from "../frame/Screen";
-import type { Search } from "../router";
+import type { Search } from "../common/search";
 import { OnceShown } from "../common/Copy";
 import { Icon } from "../common/icons";
 import { Modal } from "../common/Modal";

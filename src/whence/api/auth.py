@@ -144,9 +144,7 @@ class Authenticator:
     def known(self, request: HTTPConnection) -> Principal | None:
         """Who sent this request, as `authenticate` says, if its API key was looked up a moment ago; else None."""
         carrier, secret = _carrier(request.scope) or ("", None)
-        if carrier not in ("bearer", "x-api-key") or secret is None:
-            return None
-        known = self._keys.get(hash_unchecked(secret))
+        known = None if carrier == "cookie" or secret is None else self._keys.get(hash_unchecked(secret))
         return None if known is None or known.session is not None else self._principal(known.key, via_cookie=False)
 
     async def redeem(self, request: HTTPConnection, code: str) -> Principal:

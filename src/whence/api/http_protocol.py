@@ -4,6 +4,7 @@ The head of a request has a largest size and a deadline. The body must arrive at
 checks while a handler reads it. When a request is answered early, the rest of its body is read and discarded for a few
 seconds, so that the client sees the response, and then the connection is closed. A client that does not read its
 response is disconnected too. A request that is refused here is answered after those before it on the connection.
+What needs no waiting is answered as soon as the head is complete (`callback_lane.py`).
 """
 
 import asyncio
@@ -228,7 +229,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self.cycle.transport = cast(asyncio.Transport, transport)
 
     def _answer_at_once(self) -> bool:
-        """Write the response, if it is known already, and the request has nothing unusual. That happens once in a read,
+        """Write the response, if it needs no waiting, and the request has nothing unusual. That happens once in a read,
         so that many requests in one packet do not hold up others."""
         parser = self.parser
         if self.lane is None or self._answered_at_once or not self._is_idle or parser.get_method() != b"GET":

@@ -14,6 +14,7 @@ from whence.api.operation import read_route
 from whence.api.request import Request
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, NotFound
+from whence.events import Event
 from whence.storage.query_cost import is_indexed_count, is_indexed_list
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody, HistogramBody, PageBody, ReferenceBody
 from whence.wire.cursor import next_cursor
@@ -98,8 +99,17 @@ async def get_event(request: Request) -> JsonResponse:
     event = await context_of(request).store.get_event(principal_of(request).viewer, event_id)
     if event is None:
         raise NotFound("There is no event with this id.")
-    size = _EVENT_BYTES + len(event.payload or b"")
-    context_of(request).admission.hold_answer(request, event.tenant_id, size)
+    context_of(request).admission.hold_answer(request, event.tenant_id, _size(event))
+    return JsonResponse(encode_event(event, read.include, principal_of(request).viewer))
+
+
+def event_at_once(request: Request) -> JsonResponse | None:
+    """The answer of `get_event`, if nothing has to wait for it, and it is not large; else None."""
+    event_id = event_id_of(request)
+    read = _parsed(request, "event")
+    event = context_of(request).store.event_now(principal_of(request).viewer, event_id)
+    if event is None or _size(event) > SMALL_ANSWER:
+        return None
     return JsonResponse(encode_event(event, read.include, principal_of(request).viewer))
 
 
@@ -169,7 +179,7 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
         if known is not None:
             context.admission.hold_answer(request, viewer.tenant, known[0])
             return known[1]
-        size = sum(_EVENT_BYTES + len(event.payload or b"") for event in page.events)
+        size = sum(map(_size, page.events))
         context.admission.hold_answer(request, viewer.tenant, size)
         cursor = next_cursor(context.cursors, read.cursor_seed, read.query, page)
         body = encode_page(page, read.include, cursor, viewer, shared=context.store.pages_share_events)
@@ -179,6 +189,11 @@ async def _page(request: Request, read: ReadRequest) -> JsonResponse:
         is_kept = size <= SMALL_ANSWER and len(body) <= SMALL_ANSWER and not read.is_relative
         context.answered_pages.add(viewer, page, asked, size, answer, holds_for=page.state if is_kept else None)
     return answer
+
+
+def _size(event: Event) -> int:
+    """About the bytes of an event in an answer."""
+    return _EVENT_BYTES + len(event.payload or b"")
 
 
 def answered_page(request: Request) -> JsonResponse | None:

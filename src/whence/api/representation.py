@@ -33,7 +33,7 @@ __all__ = [
     "is_compressible",
     "is_event_stream",
     "represent",
-    "represent_kept",
+    "represent_now",
     "stream_encoder",
 ]
 
@@ -128,35 +128,43 @@ async def represent(
 async def _represented(
     scope: Scope, threads: AnswerThreads, status: int, headers: Headers, body: bytes, forms: Forms | None
 ) -> tuple[int, Headers, bytes]:
-    tagged = status == 200 and _opt(scope).get("etag", False)
-    if not tagged and len(body) < COMPRESSED_MIN:
-        return status, headers, body
-    compressible = is_compressible(headers)
-    if not tagged and not compressible:
-        return status, headers, body
-    coding = accepted_coding(header(scope, b"accept-encoding"), len(body)) if compressible else None
+    at_once = represent_now(scope, status, headers, body, forms)
+    if at_once is not None:
+        return at_once
+    coding = _coding(scope, headers, body)
     etag, encoded = (b"", b"") if forms is None else forms.get(coding, (b"", b""))
-    if tagged:
-        etag = etag or await _etag(scope, threads, body, coding)
+    if _is_tagged(scope, status):
+        etag = etag or _etag_of(await _digest(scope, threads, body), coding)
         if _is_known(etag, header(scope, b"if-none-match")):
             return _in_form(scope, status, headers, coding, (etag, b""))
     if not encoded:
-        encoded = body if coding is None else await _compressed(scope, threads, body, coding)
+        encoded = body
+        if coding is not None:
+            encoded = await StreamEncoder(scope, threads, coding, promised=False).encode(body, last=True)
         if forms is not None:
             forms[coding] = etag, encoded
     return _in_form(scope, status, headers, coding, (etag, encoded))
 
 
-def represent_kept(
-    scope: Scope, status: int, headers: Headers, body: bytes, forms: Forms | None
+def represent_now(
+    scope: Scope, status: int, headers: Headers, body: bytes, forms: Forms | None = None
 ) -> tuple[int, Headers, bytes] | None:
-    """As `represent`, if nothing has to be made for it: the form is among `forms`, or the body is sent as it is."""
-    if forms is None:
-        has_none = len(body) < COMPRESSED_MIN and not _opt(scope).get("etag", False)
-        return (status, headers, body) if has_none else None
-    coding = accepted_coding(header(scope, b"accept-encoding"), len(body)) if is_compressible(headers) else None
-    form = forms.get(coding)
-    return None if form is None else _in_form(scope, status, headers, coding, form)
+    """As `represent`, for a body that is small enough to be hashed and compressed on the event loop; else None."""
+    tagged = _is_tagged(scope, status)
+    if not tagged and (len(body) < COMPRESSED_MIN or not is_compressible(headers)):
+        return status, headers, body
+    if len(body) > _ON_LOOP_MAX:
+        return None
+    coding = _coding(scope, headers, body)
+    form = None if forms is None else forms.get(coding)
+    if form is None:
+        etag = _etag_of(sha256(body), coding) if tagged else b""
+        if tagged and _is_known(etag, header(scope, b"if-none-match")):
+            return _in_form(scope, status, headers, coding, (etag, b""))
+        form = etag, body if coding is None else _AT_ONCE[coding](body)
+        if forms is not None:
+            forms[coding] = form
+    return _in_form(scope, status, headers, coding, form)
 
 
 def _in_form(
@@ -280,27 +288,32 @@ def _weight(parameters: Iterable[str]) -> float:
     return 1.0
 
 
-async def _etag(scope: Scope, threads: AnswerThreads, body: bytes, coding: str | None) -> bytes:
-    digest = sha256()
-    if len(body) <= _ON_LOOP_MAX:
-        digest.update(body)
-    else:
-        view = memoryview(body)
-        for at in range(0, len(body), _HASHED_SLICE):
-            await threads.run(scope, digest.update, view[at : at + _HASHED_SLICE])
+async def _digest(scope: Scope, threads: AnswerThreads, body: bytes) -> Any:
+    """The SHA-256 of a large body."""
+    digest, view = sha256(), memoryview(body)
+    for at in range(0, len(body), _HASHED_SLICE):
+        await threads.run(scope, digest.update, view[at : at + _HASHED_SLICE])
+    return digest
+
+
+def _etag_of(digest: Any, coding: str | None) -> bytes:
     suffix = "" if coding is None else f"-{coding}"
     return f'"{digest.hexdigest()[:_ETAG_DIGITS]}{suffix}"'.encode()
+
+
+def _is_tagged(scope: Scope, status: int) -> bool:
+    """Whether the answer gets an ETag."""
+    return status == 200 and bool(_opt(scope).get("etag", False))
+
+
+def _coding(scope: Scope, headers: Headers, body: bytes) -> str | None:
+    """The coding in which an answer is sent."""
+    return accepted_coding(header(scope, b"accept-encoding"), len(body)) if is_compressible(headers) else None
 
 
 def _is_known(etag: bytes, asked: bytes | None) -> bool:
     """Whether an If-None-Match names this ETag. Weak ETags compare like strong ones, as RFC 9110 has it."""
     return asked is not None and any(one.strip().removeprefix(b"W/") in (etag, b"*") for one in asked.split(b","))
-
-
-async def _compressed(scope: Scope, threads: AnswerThreads, body: bytes, coding: str) -> bytes:
-    if len(body) <= _ON_LOOP_MAX:
-        return _AT_ONCE[coding](body)
-    return await StreamEncoder(scope, threads, coding, promised=False).encode(body, last=True)
 
 
 def _coded(coding: str) -> Headers:

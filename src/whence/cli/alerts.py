@@ -99,6 +99,9 @@ def create(
     *,
     filters: FieldFilters | None = None,
     condition: ConditionOptions | None = None,
+    every_event: Annotated[
+        bool, Parameter(negative="", help="Fire at each event that is stored. Needed without any other option.")
+    ] = False,
     json: Json = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -107,9 +110,17 @@ def create(
     The rule watches the events that are stored from now on. It sees what the API key may read, and
     stops with that key, which needs the scopes admin and events:read.
     """
-    when = (condition or ConditionOptions()).condition()
+    when, asked = condition or ConditionOptions(), _filters(filters)
+    if every_event is (when.is_given or any(asked.values())):
+        raise Invalid.at(
+            (),
+            "This rule would fire at every event. Say which ones, such as with --outcome failure, or when, as with "
+            "--at-least 5 --within 10m; or pass --every-event."
+            if not every_event
+            else "--every-event is passed alone, since the other options say that not every event is meant.",
+        )
     with client_for(server) as whence:
-        rule = whence.alert_rules.create(name, when, **_filters(filters))
+        rule = whence.alert_rules.create(name, when.condition(), **asked)
     if json:
         out_json(msgspec.json.encode(rule))
         return

@@ -11,6 +11,7 @@ from whence.client import ApiRequest, Whence, error_of, parse_body
 from whence.errors import Invalid, NotFound, Unsound
 from whence.merkle_proofs import is_consistent
 from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, parse_verifier_key
+from whence.permissions import key_hash
 from whence.tiles import Tile
 from whence.wire.seals import ConsistencyBody, LogKeysBody
 
@@ -77,12 +78,16 @@ KEY_AS_TEXT = 'Pass its text, as in "$(cat acme.key)".'
 """What to do with a key that is kept in a file."""
 
 
-def given_key(text: str) -> VerifierKey:
-    """The key of the option `--key`. Raises Invalid for a text that is none."""
+def given_key(text: str, flag: str = "--key") -> VerifierKey:
+    """The key of an option. Raises Invalid for a text that is none."""
+    if key_hash(text.strip()) is not None:
+        raise Invalid.at(
+            (), f"{flag} is the key of a log, as 'whence checkpoint key' prints it, and this is an API key."
+        )
     try:
         return parse_verifier_key(text.strip())
     except BadNote as error:
-        raise Invalid.at((), f"--key is not the key of a log. {error} {KEY_AS_TEXT}") from None
+        raise Invalid.at((), f"{flag} is not the key of a log. {error} {KEY_AS_TEXT}") from None
 
 
 def verified(note: bytes, keys: Sequence[VerifierKey], what: str) -> Checkpoint:

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from whence.client import ApiRequest, Unreachable, parse_body
 from whence.counting import counted
 from whence.errors import Invalid, NotFound, NotSealedYet, RetryLater, Unavailable, Unsound
 from whence.merkle_proofs import is_consistent
+from whence.notes import BadNote, VerifierKey, parse_note
 from whence.wire.epochs import EpochBody
 
 __all__ = ["app", "begin_epoch", "proof", "save", "show", "show_keys", "watch"]
@@ -46,6 +47,10 @@ def save(
     /,
     *,
     cosigned: Cosigned = False,
+    former_key: Annotated[
+        str | None,
+        Parameter(help="The key of the saved checkpoint, if the log was copied from another store since it was saved."),
+    ] = None,
     server: ServerOptions | None = None,
 ) -> int:
     """Save the newest checkpoint of the log in a file. If the file has an earlier one, the log has to extend it.
@@ -53,13 +58,14 @@ def save(
     Keep the file where the operator of the server cannot change it. Exits with code 5, and leaves the file as it is,
     when the log is not an extension of the saved one.
     """
+    former = [] if former_key is None else [given_key(former_key, "--former-key")]
     with client_for(server) as whence:
         log = CheckedLog(whence)
         note, keys = log.note(cosigned=cosigned), log.keys()
         new = verified(note.encode(), keys, "The server's checkpoint")
         old = None
         if file.exists():
-            old = verified(file.read_bytes(), keys, "The saved checkpoint")
+            old = _saved(file.read_bytes(), [*keys, *former])
             _refuse_inconsistent(log, old, new)
     replace_file(file, note.encode())
     say(f"Saved: {printable(new.origin)} with {counted(new.size, 'event')}.")
@@ -198,6 +204,18 @@ def _poll(watch: Watch, logs: Sequence[CheckedLog], every_s: float, times: int |
             if new is not None:
                 now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
                 out(printable(f"{now} {new.origin} {counted(new.size, 'event')} {log.name}".rstrip()))
+
+
+def _saved(note: bytes, keys: Sequence[VerifierKey]) -> Checkpoint:
+    """The checkpoint that was saved. Raises Unsound unless one of the keys signed it."""
+    with suppress(BadNote):
+        signed = {(each.name, each.key_id) for each in parse_note(note).signatures}
+        if signed.isdisjoint((key.name, key.id) for key in keys):
+            raise Unsound(
+                "The saved checkpoint is signed by a key that this log never had. If the log was copied from another "
+                "store since then, pass that key with --former-key: a copy begins with the same events."
+            )
+    return verified(note, keys, "The saved checkpoint")
 
 
 def _refuse_inconsistent(log: CheckedLog, old: Checkpoint, new: Checkpoint) -> None:

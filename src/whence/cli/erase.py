@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
+from whence.cli.app import FAILED
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
 from whence.cli.removal_progress import confirm, say_result, wait_until_done
@@ -27,11 +28,12 @@ def erase(
     yes: Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
     server: ServerOptions | None = None,
-) -> None:
+) -> int:
     """Erase the payloads of events for ever, and wait until that is done.
 
     The events stay, with everything but their payloads, and so do their proofs. What a legal hold
-    keeps is not erased. Says what will be erased, and asks before it begins.
+    keeps is not erased. Says what will be erased, and asks before it begins. Exits with code 1 if the
+    id of an actor was to be replaced and was not.
     """
     chosen = selection or Selection()
     if bool(events) == chosen.is_given:
@@ -46,7 +48,7 @@ def erase(
             _refuse_without_events(whence, q)
             if not names:
                 say("Nothing was erased: these events have no payload any more.")
-                return
+                return 0
         least = "" if found.exact else "at least "
         held = f" {counted(found.held, 'more is held, and stays', 'more are held, and stay')}." if found.held else ""
         question = f"This erases {least}{counted(found.payloads, 'payload')} for ever.{held}"
@@ -54,13 +56,17 @@ def erase(
             question += " The id of the actor is replaced in all of its events."
         if not confirm(question, yes=yes):
             say("Nothing was erased.")
-            return
+            return 0
         asked = whence.erasures.create(reason, q=q, event_ids=ids, names=names)
         done = wait_until_done(asked, lambda: whence.erasures.get(asked.id))
     if json:
         out_json(msgspec.json.encode(done))
-        return
-    say_result(done, names=names)
+    else:
+        say_result(done)
+    if not names or done.renamed_events is not None:
+        return 0
+    say("The id of the actor was not replaced, since one of its events is held or announces a removal.")
+    return FAILED
 
 
 def _refuse_without_events(whence: Whence, q: str | None) -> None:

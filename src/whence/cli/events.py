@@ -36,6 +36,7 @@ from whence.errors import Invalid, NotFound, WhenceError
 from whence.events import is_event_type
 from whence.identities import is_uuid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
+from whence.wire.times import parse_time
 
 __all__ = [
     "FieldFilters",
@@ -332,7 +333,7 @@ def emit(
         "actorId": actor_id,
         "resourceType": resource_type,
         "resourceId": resource_id,
-        "occurredAt": occurred_at or now,
+        "occurredAt": now if occurred_at is None else _time(occurred_at),
         "payload": _payload(payload),
     }
     with client_for(server) as whence:
@@ -378,6 +379,15 @@ def pair(text: str, flag: str, example: str) -> tuple[str, str]:
     if not (first and slash and second):
         raise Invalid.at((), f"{flag} needs two parts separated by a slash, like {example}.")
     return first, second
+
+
+def _time(text: str) -> str:
+    """A time of the option `--occurred-at`. Raises Invalid for a text that is none."""
+    try:
+        parse_time(text)
+    except ValueError as error:
+        raise Invalid.at((), f"--occurred-at is not such a time. {error}") from None
+    return text
 
 
 def _payload(text: str) -> msgspec.Raw:

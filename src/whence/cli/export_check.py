@@ -14,11 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from whence.checkpoints import verify_checkpoint
+from whence.cli.trusted_keys import Trust
 from whence.errors import Unsound
 from whence.events import Event
 from whence.merkle import HASH_SIZE
-from whence.notes import BadNote, VerifierKey
+from whence.notes import BadNote
 from whence.proven_exports import BadExport, check_entries
 from whence.wire.export_manifests import ExportFileBody, ExportManifestBody, decode_manifest
 from whence.wire.exports import csv_line
@@ -63,18 +63,18 @@ COLUMNS = {
 """The columns of events.csv. They belong to the format of the folder and never change."""
 
 
-def check_folder(folder: Path, key: VerifierKey) -> ExportManifestBody:
-    """The manifest of a folder, if all that it says is proven by a checkpoint that the key signed. Raises Unsound with
-    the first thing that is wrong."""
+def check_folder(folder: Path, trust: Trust) -> ExportManifestBody:
+    """The manifest of a folder, if all that it says is proven by a checkpoint that those signed who have to. Raises
+    Unsound with the first thing that is wrong."""
     try:
-        return _checked(folder, key)
+        return _checked(folder, trust)
     except (BadExport, BadNote) as error:
         raise Unsound(f"The export is not valid. {error}") from None
     except FileNotFoundError as error:
         raise Unsound(f"The export is not valid. It has no {Path(str(error.filename)).name}.") from None
 
 
-def _checked(folder: Path, key: VerifierKey) -> ExportManifestBody:
+def _checked(folder: Path, trust: Trust) -> ExportManifestBody:
     with (folder / MANIFEST).open("rb") as file:
         data = file.read(_MANIFEST_MAX + 1)
     try:
@@ -83,9 +83,11 @@ def _checked(folder: Path, key: VerifierKey) -> ExportManifestBody:
         raise BadExport("The manifest cannot be read.") from None
     names = [each.name for each in manifest.files]
     _refuse_other_files(folder, names)
-    if (folder / KEY).read_bytes() != f"{key}\n".encode():
+    named = (folder / KEY).read_bytes()
+    keys = tuple(key for key in trust.keys if f"{key}\n".encode() == named)
+    if not keys:
         raise BadExport("The file key is not the key that was given.")
-    checkpoint = verify_checkpoint((folder / CHECKPOINT).read_bytes(), [key]).checkpoint
+    checkpoint = trust._replace(keys=keys).verify_checkpoint((folder / CHECKPOINT).read_bytes()).checkpoint
     with ExitStack() as stack:
         entries = stack.enter_context((folder / ENTRIES).open("rb"))
         hashes = stack.enter_context((folder / HASHES).open("rb"))

@@ -26,6 +26,7 @@ from whence.cli.export_check import (
     csv_row,
     described,
 )
+from whence.cli.trusted_keys import Trust
 from whence.client import ApiRequest, Value, Whence, parse_body
 from whence.client.exports import Lines
 from whence.client.requests import entries_request
@@ -65,7 +66,7 @@ def write_folder(
         entries = entries_request(**parameters, as_of=checkpoint.size, complete="true" if complete else None)
         manifest = _write_entries(whence, unfinished, checkpoint, text, whence.stream(entries), format_, complete)
         (unfinished / MANIFEST).write_bytes(encode_manifest(manifest))
-        check_folder(unfinished, key)
+        check_folder(unfinished, Trust((key,)))
     return manifest
 
 

@@ -102,10 +102,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "checkpoint new-epoch": ("whence checkpoint new-epoch rotated",),
     "checkpoint key": ("whence checkpoint key > acme.key",),
     "witness": (
-        'whence witness --state state --key key --listen 127.0.0.1:8710 --log "$(cat acme.key)"',
-        "whence witness new witness.example.com/w1 --state state --key key",
+        'whence witness --state state --key-file key --listen 127.0.0.1:8710 --log "$(cat log.key)"',
+        "whence witness new witness.example.com/w1 --state state --key-file key",
     ),
-    "witness new": ("whence witness new witness.example.com/w1 --state state --key key",),
+    "witness new": ("whence witness new witness.example.com/w1 --state state --key-file key",),
     "witness list": ("whence witness list --state state",),
     "log": ("whence log tiles acme",),
     "log tiles": ("whence log tiles acme", 'whence log tiles acme --key "$(cat acme.key)"'),

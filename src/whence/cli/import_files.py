@@ -84,6 +84,10 @@ class Complaints:
         """Whether the server complained about this field of events."""
         return any(f"{field}: " in reason for reason in self._counts)
 
+    def name_missing(self, field: str) -> bool:
+        """Whether the server missed this field in events."""
+        return any(f"{field}: This field is required." in reason for reason in self._counts)
+
 
 def import_files(
     *files: Annotated[
@@ -132,6 +136,11 @@ def import_files(
     finally:
         complaints.close()
         _explain_types(complaints, field_map)
+        if field_map is None and complaints.name_missing("eventType") and not (summary.stored or summary.replayed):
+            say(
+                "If these are records of another system, write a map that says which member is which field, and pass "
+                "it with --map; docs/importing.md has an example."
+            )
     if interrupted:
         say(f"Interrupted. {summary.unfinished()}.")
     if json or not interrupted:

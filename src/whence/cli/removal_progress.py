@@ -38,8 +38,8 @@ def wait_until_done(removal: RemovalBody, read: Callable[[], RemovalBody]) -> Re
         removal = read()
 
 
-def say_result(removal: RemovalBody, *, names: bool = False) -> None:
-    """Say what a removal has done. `names` says whether the id of an actor was to be replaced."""
+def say_result(removal: RemovalBody) -> None:
+    """Say what a removal has done."""
     parts = [counted(removal.events, "event") + " removed"] if removal.kind == "retention" else []
     parts.append(f"{counted(removal.payloads, 'payload')} erased")
     if removal.held:
@@ -51,8 +51,6 @@ def say_result(removal: RemovalBody, *, names: bool = False) -> None:
     if removal.sealed is False:
         parts.append("not sealed")
     say(printable(f"Done: {', '.join(parts)}."))
-    if names and removal.renamed_events is None:
-        say("The id of the actor was not replaced, since one of its events is held or announces a removal.")
 
 
 def _progress(removal: RemovalBody) -> str:

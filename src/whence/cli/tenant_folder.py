@@ -20,10 +20,10 @@ import msgspec
 
 from whence.cli.export_check import check_folder, described
 from whence.cli.export_folder import unfinished_folder, write_folder
+from whence.cli.trusted_keys import Trust
 from whence.client import ApiRequest, ApiResponse, Whence, error_of, list_keys_request
 from whence.client.responses import next_link
 from whence.errors import Invalid, Unsound
-from whence.notes import VerifierKey
 from whence.wire.export_manifests import ExportFileBody, ExportManifestBody
 from whence.wire.times import format_time
 
@@ -79,9 +79,9 @@ def write_tenant_folder(whence: Whence, tenant: str, folder: Path) -> ExportMani
     return manifest
 
 
-def check_tenant_folder(folder: Path, key: VerifierKey) -> ExportManifestBody:
-    """The manifest of the events in the folder of a tenant, if they are proven by a checkpoint that the key signed, and
-    no other file was changed since. Raises Unsound with the first thing that is wrong."""
+def check_tenant_folder(folder: Path, trust: Trust) -> ExportManifestBody:
+    """The manifest of the events in the folder of a tenant, if they are proven by a checkpoint that those signed who
+    have to, and no other file was changed since. Raises Unsound with the first thing that is wrong."""
     with (folder / TENANT).open("rb") as file:
         data = file.read(_MANIFEST_MAX)
     try:
@@ -97,7 +97,7 @@ def check_tenant_folder(folder: Path, key: VerifierKey) -> ExportManifestBody:
     for each in body.files:
         if described(folder / each.name) != each:
             raise _unsound(f"{each.name} is not the file that {TENANT} describes.")
-    manifest = check_folder(folder / EVENTS, key)
+    manifest = check_folder(folder / EVENTS, trust)
     if manifest.tenant_id != body.tenant_id or manifest.filter.text or manifest.complete_from is None:
         raise _unsound("The events are not all of those of the tenant.")
     return manifest

@@ -18,7 +18,7 @@ class Trust(NamedTuple):
     """The keys of logs, one of which has to have signed, and the policy whose quorum has to have cosigned, if any."""
 
     keys: tuple[VerifierKey, ...]
-    policy: Policy | None
+    policy: Policy | None = None
 
     def verify_checkpoint(self, data: bytes) -> VerifiedCheckpoint:
         """The checkpoint of a note. Raises BadNote unless it is signed and cosigned as it has to be."""

@@ -3,6 +3,7 @@ kept elsewhere, of a single proof, and of an export with proof."""
 
 import asyncio
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +13,16 @@ from cyclopts import Parameter
 
 from whence.checkpoints import cosigned_at, parse_checkpoint, parse_proof, verify_checkpoint
 from whence.cli.app import UNSOUND
-from whence.cli.checked_log import given_key
-from whence.cli.export_check import check_folder
+from whence.cli.export_check import CHECKPOINT, check_folder
 from whence.cli.local_store import LogOption, settings_of_log
-from whence.cli.tenant_folder import TENANT, check_tenant_folder
+from whence.cli.tenant_folder import EVENTS, TENANT, check_tenant_folder
 from whence.cli.terminal import out, printable, say
 from whence.cli.trusted_keys import Trust, read_text, trust_of
 from whence.counting import counted
 from whence.errors import Invalid, Unsound
 from whence.merkle import HASH_SIZE, CompactRange
 from whence.merkle_proofs import LeafRange
-from whence.notes import BadNote, parse_note, parse_verifier_key
+from whence.notes import BadNote, VerifierKey, parse_note, parse_verifier_key
 from whence.proven_events import verify_event
 from whence.settings import Settings
 from whence.storage import Store, create_store, verify_store
@@ -95,7 +95,7 @@ def verify(
     if proof is not None or export is not None:
         if store is not None or checkpoint is not None:
             raise Invalid.at((), "A proof or an export is checked alone: leave out --store and --checkpoint.")
-        return _verify_alone(proof, export, key, trust, json=json)
+        return _verify_alone(proof, export, trust, json=json)
     if trust is not None and checkpoint is None:
         raise Invalid.at((), "--key, --policy and --rotation belong to --proof, --export or --checkpoint.")
     kept = None if checkpoint is None else _read_checkpoint(checkpoint, trust)
@@ -191,7 +191,7 @@ async def _root_at(store: Store, tenant: str, size: int) -> bytes:
     return tree.root()
 
 
-def _verify_alone(proof: Path | None, export: Path | None, key: str | None, trust: Trust | None, *, json: bool) -> int:
+def _verify_alone(proof: Path | None, export: Path | None, trust: Trust | None, *, json: bool) -> int:
     """Check a proof or an export."""
     if proof is not None and export is not None:
         raise Invalid.at((), "--proof and --export are checked one at a time.")
@@ -202,9 +202,7 @@ def _verify_alone(proof: Path | None, export: Path | None, key: str | None, trus
         )
     if proof is not None:
         return _verify_proof(proof, trust, json=json)
-    if key is None or len(trust.keys) > 1 or trust.policy is not None:
-        raise Invalid.at((), "An export is checked by --key alone, without --policy and --rotation.")
-    return _verify_export(export, key, json=json)
+    return _verify_export(export, trust, json=json)
 
 
 def _verify_proof(path: Path, trust: Trust, *, json: bool) -> int:
@@ -229,11 +227,16 @@ def _verify_proof(path: Path, trust: Trust, *, json: bool) -> int:
         return 0
     out(printable(f"Event {proven.id} is proven: position {proven.position} of {checkpoint.origin},"))
     out(f"as it was with {counted(checkpoint.size, 'event')}.")
-    for key in proven.witnesses:
-        out(printable(f"Cosigned by {key.name} at {_time_text(cosigned_at(parse_proof(text).note, key))}."))
+    for line in _cosigned_lines(parse_proof(text).note, proven.witnesses):
+        out(line)
     if proven.payload is None:
         out("The proof comes without the payload, so only the hash of it is proven.")
     return 0
+
+
+def _cosigned_lines(note: str, witnesses: Iterable[VerifierKey]) -> list[str]:
+    """By whom a checkpoint is cosigned, and when."""
+    return [printable(f"Cosigned by {key.name} at {_time_text(cosigned_at(note, key))}.") for key in witnesses]
 
 
 def _time_text(time_s: int) -> str:
@@ -244,18 +247,20 @@ def _time_text(time_s: int) -> str:
         return f"{time_s} s since 1970"
 
 
-def _verify_export(folder: Path | None, key: str, *, json: bool) -> int:
+def _verify_export(folder: Path | None, trust: Trust, *, json: bool) -> int:
     """Check an export without any server, and say what it proves."""
-    verifier = given_key(key)
     if folder is None or not folder.is_dir():
         raise Invalid.at((), "--export names a folder that 'whence export --proof' or 'whence tenant export' wrote.")
     is_tenants = (folder / TENANT).is_file()
-    manifest = (check_tenant_folder if is_tenants else check_folder)(folder, verifier)
+    manifest = (check_tenant_folder if is_tenants else check_folder)(folder, trust)
     if json:
         out(msgspec.json.encode(manifest).decode())
         return 0
     for line in _claims(manifest):
         out(printable(line))
+    note = (folder / EVENTS / CHECKPOINT if is_tenants else folder / CHECKPOINT).read_bytes()
+    for line in _cosigned_lines(note.decode(), trust.verify_checkpoint(note).witnesses):
+        out(line)
     if is_tenants:
         out("The other files are those that the server sent when the tenant was exported. Nobody signed them.")
     return 0

@@ -28,7 +28,13 @@ _KEY_BYTES_MAX = 4096
 app = App(name="witness", help_format="plaintext", version_flags=[])
 
 State = Annotated[Path, Parameter(help="The file with what the witness cosigned last. 'whence witness new' makes it.")]
-Key = Annotated[Path, Parameter(help="The file with the private key. 'whence witness new' makes it.")]
+Key = Annotated[
+    Path,
+    Parameter(
+        name=("--key-file", "--key"),
+        help="The file with the private key of the witness. 'whence witness new' makes it.",
+    ),
+]
 
 
 class LogBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,11 +149,11 @@ def _read_key(path: Path) -> Cosigner:
         with path.open("rb") as file:
             data = file.read(_KEY_BYTES_MAX)
     except FileNotFoundError:
-        raise WhenceError("There is no file of --key. 'whence witness new' makes it, with the state.") from None
+        raise WhenceError("There is no file of --key-file. 'whence witness new' makes it, with the state.") from None
     try:
         return Cosigner.parse(data.decode().strip())
     except (BadNote, UnicodeDecodeError, ValueError):
-        raise Unsound("The file of --key does not hold the private key of a witness.") from None
+        raise Unsound("The file of --key-file does not hold the private key of a witness.") from None
 
 
 def _log_key(text: str) -> VerifierKey:

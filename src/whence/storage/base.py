@@ -152,9 +152,17 @@ class Store(Protocol):
     pages_share_events: bool
     """Whether an event stays the same object while it is in memory, so that what is made of it is worth keeping."""
 
+    reads_on_loop: bool
+    """Whether short reads need no waiting. If not, `log_state` and `event_now` never find anything."""
+
     def log_state(self, tenant: str) -> LogState | None:
         """The state of a tenant's log now, as `Page.state` has it; None if that cannot be said without waiting. Only on
-        the event loop."""
+        the event loop. Raises Unavailable."""
+        ...
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        """The event that `get_event` finds, without waiting; None if there is none, or one would have to wait for it.
+        Only on the event loop. Raises Unavailable."""
         ...
 
     @property

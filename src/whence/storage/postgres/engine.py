@@ -130,6 +130,7 @@ class PostgresStore:
         self._listen_notify = ListenNotify(self._target, listen_url, self._number_and_size)
         self.reads_at_once = readers
         self.pages_share_events = False
+        self.reads_on_loop = False
         self._kinds: dict[int, dict[int, Kind]] = {}
         self._numbers = KindsCache()
         self._tenants: dict[str, int] = {}
@@ -229,6 +230,10 @@ class PostgresStore:
 
     def log_state(self, tenant: str) -> LogState | None:
         """Say nothing: that would be a question to the database; see `Store`."""
+        return None
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        """Find nothing, as `log_state` does; see `Store`."""
         return None
 
     async def list_events(self, viewer: Viewer, query: Query, request: PageRequest) -> Page:

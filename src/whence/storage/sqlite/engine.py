@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import msgspec
@@ -65,10 +65,10 @@ from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.histogram import histogram
 from whence.storage.sqlite.names import names_of
 from whence.storage.sqlite.page_cache import PageCache
-from whence.storage.sqlite.pages import events_of_page, events_passed
+from whence.storage.sqlite.pages import events_of_keys, events_of_page, events_passed
 from whence.storage.sqlite.parts import part_in_order
 from whence.storage.sqlite.payload_index import SQLitePayloadIndex, match
-from whence.storage.sqlite.readers import Readers
+from whence.storage.sqlite.readers import LATER, Readers
 from whence.storage.sqlite.removals import SQLiteRemovals
 from whence.storage.sqlite.resolve import resolve_names
 from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
@@ -97,6 +97,13 @@ _TENANTS_CACHED = 1_000
 _INLINE_EVENTS_MAX, _INLINE_BYTES_MAX = 16, 65_536
 """Events and bytes of payload of an append that may hold up the event loop: some two milliseconds of work."""
 
+_LOG_STATE = _SQL["log_state"]
+
+_SHOWN_EVENT = (
+    _SQL["full_event"] + " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ? "
+    "AND k.resource_type IN (SELECT value FROM json_each(?))"
+)
+
 _WITHOUT_PAYLOAD = frozenset(Query.__struct_fields__) - PAYLOAD_FIELDS
 
 Question = Callable[[apsw.Connection, Snapshot, ResolvedQuery], Any]
@@ -114,6 +121,7 @@ class SQLiteReads:
         self._readers = Readers(connections)
         self.reads_at_once = len(connections)
         self.pages_share_events = True
+        self.reads_on_loop = True
         self._head_notifier = HeadNotifier(self._size)
         self._kinds: dict[str, tuple[tuple[int, int, int], dict[int, Kind]]] = {}
         """By tenant, with its number, and how many kinds were given and how many removed: neither ever falls."""
@@ -123,24 +131,28 @@ class SQLiteReads:
 
     def log_state(self, tenant: str) -> LogState | None:
         """Name the state of a log; see `Store`."""
-        row: LogState | None = self._readers.read_now(tenant, _SQL["log_state"], (tenant,))
-        return row
+        row = self._readers.read_here(tenant, lambda connection: connection.execute(_LOG_STATE, (tenant,)).fetchone())
+        return None if row is LATER else cast(LogState | None, row)
 
     async def get_event(self, viewer: Viewer, event_id: str) -> Event | None:
         """Find one event; see `Store`."""
-
-        def find(connection: apsw.Connection) -> Event | None:
-            text = " WHERE e.tenant_no = (SELECT tenant_no FROM tenant WHERE tenant = ?) AND e.id = ?"
-            bindings: tuple[Any, ...] = (viewer.tenant, uuid_bytes(event_id))
-            if viewer.readable is not None:
-                # A condition, so that the payload of a hidden event is not read.
-                text += " AND k.resource_type IN (SELECT value FROM json_each(?))"
-                bindings = (*bindings, msgspec.json.encode(viewer.readable).decode())
-            row = connection.execute(_SQL["full_event"] + text, bindings).fetchone()
-            return None if row is None else event_from(viewer.tenant, row)
-
-        found: Event | None = await self._readers.read(viewer.tenant, find)
+        found: Event | None = await self._readers.read(viewer.tenant, partial(self._find, viewer, event_id))
         return found
+
+    def event_now(self, viewer: Viewer, event_id: str) -> Event | None:
+        """Find one event at once; see `Store`."""
+        found = self._readers.read_here(viewer.tenant, partial(self._find, viewer, event_id))
+        return None if found is LATER else cast(Event | None, found)
+
+    def _find(self, viewer: Viewer, event_id: str, connection: apsw.Connection) -> Event | None:
+        if viewer.readable is not None:
+            # A condition, so that the payload of a hidden event is not read.
+            shown = msgspec.json.encode(viewer.readable).decode()
+            row = connection.execute(_SHOWN_EVENT, (viewer.tenant, uuid_bytes(event_id), shown)).fetchone()
+            return None if row is None else event_from(viewer.tenant, row)
+        snapshot = self._snapshot(connection, viewer)
+        key = connection.execute(_SQL["key_of_id"], (snapshot.tenant_no, uuid_bytes(event_id))).fetchone()
+        return None if key is None else events_of_keys(connection, snapshot, key, self._events)[0]
 
     async def find_ids(self, viewer: Viewer, reference: Reference) -> list[str]:
         """Find the events that a reference names; see `Store`."""

@@ -19,6 +19,9 @@ SELECT tenant_no, size, recorded_at, compact_range, kinds, actors, flows, resour
 -- name: log_state
 SELECT tenant_no, size, removal_epoch FROM tenant WHERE tenant = ?
 
+-- name: key_of_id
+SELECT key FROM event WHERE tenant_no = ? AND id = ?
+
 -- name: tenant_no
 SELECT tenant_no FROM tenant WHERE tenant = ?
 

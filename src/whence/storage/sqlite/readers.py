@@ -20,7 +20,10 @@ from whence.fairness import FairQueue
 from whence.storage.base import QUERY_SECONDS_MAX
 from whence.storage.query_deadline import Deadline, query_too_expensive
 
-__all__ = ["Readers"]
+__all__ = ["LATER", "Readers"]
+
+LATER = object()
+"""In place of what was read: it was not read yet."""
 
 _STEPS_PER_CHECK = 10_000
 """Virtual machine steps between two checks of the deadline; a few hundred microseconds."""
@@ -78,27 +81,20 @@ class Readers:
         """What `question(connection)` returns, in one read transaction. It may run twice, and then the second result
         counts. `tenant` is empty for what belongs to none. Raises QueryTooExpensive, Throttled and Unavailable.
         """
+        found = self.read_here(tenant, question)
+        return await self._read_in_thread(tenant, question) if found is LATER else found
+
+    def read_here(self, tenant: str, question: Callable[[apsw.Connection], Any]) -> Any:
+        """As `read`, but on the event loop at once; LATER if that takes long, or has to wait. Raises Unavailable."""
         if self._closed.is_set():
             raise Unavailable("The store is closed.")
         # A tenant whose reads queue up for threads does not get the event loop's time as well.
-        if not self._places.is_waiting(tenant) and self._here_is_free.acquire(blocking=False):
-            try:
-                return self._here.ask(question, Deadline(_INLINE_SECONDS))
-            except apsw.InterruptError:
-                pass  # it takes longer, so it starts again in a thread
-            finally:
-                self._here_is_free.release()
-        return await self._read_in_thread(tenant, question)
-
-    def read_now(self, tenant: str, statement: str, bindings: tuple[Any, ...]) -> Any:
-        """The first row of a statement that takes no more than a few steps, or None. None also if it would have to
-        wait, or fails: then `read` says why. A statement alone is a snapshot and needs no transaction."""
-        if self._closed.is_set() or self._places.is_waiting(tenant) or not self._here_is_free.acquire(blocking=False):
-            return None
+        if self._places.is_waiting(tenant) or not self._here_is_free.acquire(blocking=False):
+            return LATER
         try:
-            return self._here.connection.execute(statement, bindings).fetchone()
-        except apsw.Error:
-            return None
+            return self._here.ask(question, Deadline(_INLINE_SECONDS))
+        except apsw.InterruptError:
+            return LATER  # it takes longer, so it starts again in a thread
         finally:
             self._here_is_free.release()
 
