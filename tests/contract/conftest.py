@@ -51,7 +51,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         yield
     except Unavailable:
         raise
-    except (AssertionError, WhenceError, pytest.fail.Exception):
+    except (AssertionError, LookupError, WhenceError, pytest.fail.Exception):
         return True
     return pytest.fail(f"the mutant {trial.mutant.__name__} survived", pytrace=False)
 

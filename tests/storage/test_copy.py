@@ -144,6 +144,7 @@ async def answers(store: Any, query: Query, size: int) -> list[Any]:
         for ascending in (False, True)
         for offset in (0, 13, size // 3, size - 30)
     ]
+    pages = [msgspec.structs.replace(page, state=None) for page in pages]  # which only some stores name
     return [*pages, await store.count_events(Viewer(TENANT), query), await store.actor_stats(Viewer(TENANT), query)]
 
 

@@ -1,6 +1,8 @@
 """Files of Parquet: what is written is read again, in row groups of a bounded size."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow
@@ -51,6 +53,25 @@ def test_a_row_group_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write(path, [made(number) for number in range(10)] + [made(11, f'"{"x" * 60}"')] * 6)
     groups = pyarrow.parquet.ParquetFile(path).metadata
     assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [4, 4, 4, 2, 2]
+
+
+class InOne(pyarrow.parquet.ParquetFile):
+    """Mutant: a file is read as if it were one row group."""
+
+    num_row_groups = 1
+
+    def iter_batches(self, *args: Any, **_options: Any) -> Any:
+        return super().iter_batches(*args)
+
+
+@catches(replaced(parquet.pq, "ParquetFile", InOne, "keeps_what_it_has_read"))
+def test_a_file_is_read_a_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was read of the file before is not kept."""
+    monkeypatch.setattr(parquet, "_ROWS_MAX", 10)
+    path, held = tmp_path / "events.parquet", pyarrow.total_allocated_bytes()
+    write(path, [made(number, f'"{os.urandom(50_000).hex()}"') for number in range(200)])
+    assert path.stat().st_size > 10_000_000
+    assert max(pyarrow.total_allocated_bytes() - held for _ in read_parquet(path)) < 5_000_000
 
 
 @pytest.mark.parametrize("change", ["cut", "columns", "text"])

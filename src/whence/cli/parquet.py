@@ -135,9 +135,11 @@ def read_parquet(path: Path) -> Iterator[Row]:
         with pq.ParquetFile(path) as file:
             if not file.schema_arrow.equals(_SCHEMA):
                 raise ValueError("The file has other columns.")
-            for batch in file.iter_batches(batch_size=_ROWS_READ):
-                columns = [_in_microseconds(column) for column in batch.columns]
-                yield from pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
+            # One row group at a time, since pyarrow keeps what it has read until the end of an iteration.
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(_ROWS_READ, row_groups=[group]):
+                    columns = [_in_microseconds(column) for column in batch.columns]
+                    yield from pa.RecordBatch.from_arrays(columns, batch.schema.names).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise ValueError("The file is no sound Parquet.") from error
 
