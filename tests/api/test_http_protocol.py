@@ -495,7 +495,7 @@ def test_a_client_that_does_not_read_is_dropped(large: tuple[Served, bytes, int]
 
 
 def only_the_last(self: Any, exc: Any, lost: Any = http_protocol.LimitedProtocol.connection_lost) -> None:
-    """Mutant: as uvicorn does, only the last request is told that its client is gone."""
+    """Mutant: as uvicorn does, only the last request gets the news that its client is gone."""
     lost(self, exc)
     if self._serving is not None:
         self._serving.disconnected = self._serving is self.cycle

@@ -64,7 +64,7 @@ test("of a flow the resources with a cause from or to those shown come first", (
 
 describe("the causes between lanes", () => {
   test("lead up in the lane of the cause, past other events, to the row of the effect", () => {
-    // c (lane 1) came of a (lane 0); b (lane 0) is nobody's cause.
+    // c (lane 1) came of a (lane 0); b (lane 0) causes nothing.
     const guides = causeGuides([event("c", 3, "a"), event("b", 2), event("a", 1)], [1, 0, 0]);
     expect(guides).toEqual([
       { from: 0, leads: false, passes: [], below: [0] },

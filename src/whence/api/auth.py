@@ -321,47 +321,52 @@ class Authenticator:
 
     async def _find_key_by_id(self, scope: Mapping[str, Any], key_id: str) -> ApiKey | None:
         """As `_find_key`, by the public id."""
-        return await self._look_up(scope, b"id:" + key_id.encode(), lambda keys: keys.get_key(key_id))
+        return await self._look_up_key(scope, b"id:" + key_id.encode(), lambda keys: keys.get_key(key_id))
 
     async def _find_key(self, scope: Mapping[str, Any], hashed: bytes) -> ApiKey | None:
-        return await self._look_up(scope, hashed, lambda keys: keys.find_key(hashed))
+        return await self._look_up_key(scope, hashed, lambda keys: keys.find_key(hashed))
 
-    async def _look_up(
+    async def _look_up_key(
         self, scope: Mapping[str, Any], cached_as: bytes, find: Callable[[Credentials], Awaitable[ApiKey | None]]
     ) -> ApiKey | None:
-        """A key from the cache, or from the store on the share of the request's address."""
-        known = self._keys.get(cached_as)
-        if known is not None:
-            return known.key
-        async with self._lookups.place(self._address_of(scope)):
-            known = self._keys.get(cached_as)  # another request may have found it while this one waited
-            if known is not None:
-                return known.key
-            asked_at = self._keys.clock()
+        async def read() -> _Found | None:
             key = await find(self._store.credentials)
-        if key is not None and key.alive(_now_us()):
-            self._keys.put(cached_as, _CachedKey(key, None, asked_at))
-        return key
+            return None if key is None else (key, None)
+
+        known = await self._look_up(scope, cached_as, read)
+        return None if known is None else known.key
 
     async def _find_session(self, scope: Mapping[str, Any], hashed: bytes) -> "_CachedKey | None":
         """The session and the key that it was made with, or None when the session is unknown or has ended."""
-        known = self._keys.get(hashed)
-        if known is None:
-            async with self._lookups.place(self._address_of(scope)):
-                known = self._keys.get(hashed) or await self._read_session(hashed)  # as in `_look_up`
+
+        async def read() -> _Found | None:
+            session = await self._store.credentials.find_session(hashed)
+            key = None if session is None else await self._key_of(session)
+            return None if key is None else (key, session)
+
+        known = await self._look_up(scope, hashed, read)
         if known is None or known.session is None or known.session.expires_at <= _now_us():
             return None
         return known
 
-    async def _read_session(self, hashed: bytes) -> "_CachedKey | None":
-        asked_at = self._keys.clock()
-        session = await self._store.credentials.find_session(hashed)
-        key = None if session is None else await self._key_of(session)
-        if session is None or key is None:
+    async def _look_up(
+        self, scope: Mapping[str, Any], cached_as: bytes, read: Callable[[], Awaitable["_Found | None"]]
+    ) -> "_CachedKey | None":
+        """What is cached, or what `read` finds in the store, on the share of the request's address."""
+        known = self._keys.get(cached_as)
+        if known is not None:
+            return known
+        async with self._lookups.place(self._address_of(scope)):
+            known = self._keys.get(cached_as)  # another request may have found it while this one waited
+            if known is not None:
+                return known
+            asked_at = self._keys.clock()
+            found = await read()
+        if found is None:
             return None
-        known = _CachedKey(key, session, asked_at)
-        if key.alive(_now_us()):
-            self._keys.put(hashed, known)
+        known = _CachedKey(*found, asked_at)
+        if known.key.alive(_now_us()):
+            self._keys.put(cached_as, known)
         return known
 
     async def _key_of(self, session: Session) -> ApiKey | None:
@@ -389,6 +394,10 @@ class Authenticator:
 
     def _trusts(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
         return any(address in network for network in self._proxies)
+
+
+_Found = tuple[ApiKey, Session | None]
+"""A key, and the session that led to it if there was one."""
 
 
 class _CachedKey(msgspec.Struct, frozen=True):
