@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from whence.cli.events import Filters
+from whence.cli.events import FilterOptions
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import printable, say
 from whence.client import Value, Whence
@@ -22,7 +22,7 @@ __all__ = ["export"]
 
 def export(
     *,
-    filters: Filters | None = None,
+    filters: FilterOptions | None = None,
     format_: Annotated[
         Literal["ndjson", "csv", "parquet"],
         Parameter(
@@ -47,7 +47,7 @@ def export(
     With --proof, those that are sealed are written into a folder, with a checkpoint of the log and the hashes that lead
     to it. Whoever has the log's key can check the folder offline.
     """
-    parameters: dict[str, Value] = (filters or Filters()).parameters()
+    parameters: dict[str, Value] = (filters or FilterOptions()).parameters()
     if proof is not None:
         if output is not None or order is not None:
             raise Invalid.at((), "--proof writes a folder in the order of positions: leave out --output and --order.")
