@@ -36,6 +36,7 @@ from whence.errors import Invalid, NotFound, WhenceError
 from whence.events import is_event_type
 from whence.identities import is_uuid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
+from whence.wire.parameters import EVENT_INCLUDES
 from whence.wire.times import parse_time
 
 __all__ = [
@@ -235,9 +236,7 @@ def get(
 ) -> None:
     """Show one event."""
     with client_for(server) as whence:
-        answer = whence.send(
-            get_request(event_id(whence, reference), include=None if json else "position,recordedAt,outcome,erasedAt")
-        )
+        answer = whence.send(get_request(event_id(whence, reference), include=None if json else EVENT_INCLUDES))
     event = parse_body(answer, EventBody)
     if json:
         out_json(answer.body)
