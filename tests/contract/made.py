@@ -44,8 +44,8 @@ def new(number: int, **fields: Any) -> NewEvent:
 
 
 def whole(number: int) -> NewEvent:
-    """An event in which every field has a value, so that whoever loses one is found. A new field of `NewEvent` fails
-    here until it is set."""
+    """An event in which every field has a value, so that a store that loses one is found. A new field of `NewEvent`
+    fails here until it is set."""
     event = new(
         number,
         payload=b'{"a":[1]}',

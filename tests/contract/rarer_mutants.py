@@ -40,9 +40,9 @@ def field_lost_on_reading(patch: Patch) -> None:
 @breaks("sqlite", "postgres")
 def field_lost_on_sequencing(patch: Patch) -> None:
     def make(real: Any) -> Any:
-        return lambda *fields, **named: real(*fields, **named | {"causation_id": None})
+        return lambda *new, **decided: msgspec.structs.replace(real(*new, **decided), causation_id=None)
 
-    around(patch, sequencing, "Event", make)
+    around(patch, sequencing, "stored_event", make)
 
 
 # --- under concurrency -----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from whence.client import Value, Whence
 from whence.counting import counted
 from whence.durable_files import sync_file
 from whence.errors import Invalid
+from whence.wire.parameters import EVENT_INCLUDES
 
 __all__ = ["export"]
 
@@ -81,9 +82,8 @@ def _to_parquet(whence: Whence, path: Path | None, parameters: dict[str, Value])
         raise Invalid.at((), "A file of Parquet is not for stdout: name it with --output.")
     from whence.cli.parquet import ParquetWriter, row_of_body  # noqa: PLC0415  (of the extra `parquet`)
 
-    include = ("position", "recordedAt", "outcome")
     with _unfinished(path) as file, ParquetWriter(file) as writer:
-        for event in whence.export(include=include, **parameters):  # type: ignore[arg-type]  # as in lists
+        for event in whence.export(include=EVENT_INCLUDES, **parameters):  # type: ignore[arg-type]  # as in lists
             writer.add(row_of_body(event))
     return writer.count
 
