@@ -23,7 +23,7 @@ from whence.storage.sqlite.highwater import HighWater
 
 STEPS_MAX = 20
 KEYS_ONLY = "keys-only"
-"""A tenant without events, which leaves no former log."""
+"""A tenant without events."""
 
 
 async def prepare(folder: Path) -> None:

@@ -538,6 +538,11 @@ SELECT DISTINCT kind FROM definition WHERE tenant = ?
 SELECT coalesce((SELECT leaf FROM event WHERE key = (?1 << 40 | 1)),
                 (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = ?1 AND level = 0 AND number = 0))
 
+-- name: has_anything
+-- Whether a tenant without events has keys, sessions or definitions.
+SELECT EXISTS (SELECT 1 FROM api_key WHERE tenant = ?1) OR EXISTS (SELECT 1 FROM session WHERE tenant = ?1)
+    OR EXISTS (SELECT 1 FROM definition WHERE tenant = ?1)
+
 -- name: delete_sessions_of_tenant
 DELETE FROM session
  WHERE tenant = ?1 OR (tenant IS NULL AND key_id IN (SELECT id FROM api_key WHERE tenant = ?1))
@@ -568,9 +573,8 @@ SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
  WHERE CASE WHEN ?1 IS NULL THEN removed = 0 ELSE tenant = ?1 END ORDER BY number
 
 -- name: was_deleted
--- Whether a tenant was deleted at a time. One without events leaves no former log, only no keys.
-SELECT EXISTS (SELECT 1 FROM former_log WHERE tenant = ?1 AND deleted_at = ?2)
-    OR ?3 = 0 AND NOT EXISTS (SELECT 1 FROM api_key WHERE tenant = ?1 AND created_at <= ?2)
+-- Whether a tenant was deleted at a time.
+SELECT EXISTS (SELECT 1 FROM former_log WHERE tenant = ? AND deleted_at = ?)
 
 -- name: former_log_removed
 UPDATE former_log SET removed = 1 WHERE number = ?
