@@ -1,16 +1,11 @@
-"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between.
-
-The ledger gets the intent within the transaction of a deletion, and its end in a later one. Whoever holds the write
-lock finds an intent without an end only if its process was stopped in between, and the file says then how it ended.
-"""
+"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import apsw
 
-from whence.errors import StoreRefused, Unavailable
+from whence.errors import Unavailable
 from whence.storage.deletions import (
     TENANT_TABLES,
     DeletionRefused,
@@ -23,9 +18,10 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import head_draft
 from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
+from whence.storage.sqlite.interrupted_removals import decide
 from whence.storage.sqlite.rows import head_row
 
-__all__ = ["SQLiteDeletions", "decide_deletions"]
+__all__ = ["SQLiteDeletions"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -69,7 +65,7 @@ class SQLiteDeletions:
         if refusal is not None:
             raise refusal
         if not deletion.noted:
-            await self._write(lambda connection: _decide(connection, self._ledger))
+            await self._write(lambda connection: decide(connection, self._ledger))
 
     def _intend(self, connection: apsw.Connection, tenant: str, number: int, deleted_at: int) -> None:
         """Note the intent in the ledger. Raises Unavailable when that fails: then nothing is deleted."""
@@ -102,26 +98,3 @@ class SQLiteDeletions:
 
         left: bool = await self._write(remove)
         return left
-
-
-def decide_deletions(path: str, connection: apsw.Connection) -> None:
-    """Note in the ledger of the file at `path` how the deletions ended that were interrupted. What cannot be found out
-    or noted now is left for the next process that opens the file, or for the operator."""
-    ledger = ErasureLedger(path)
-    # Only a restore has to refuse a damaged ledger.
-    with suppress(apsw.Error, StoreRefused):
-        if ledger.undecided_deletions():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                _decide(connection, ledger)
-            finally:
-                connection.execute("ROLLBACK")
-
-
-def _decide(connection: apsw.Connection, ledger: ErasureLedger) -> None:
-    """Note how each undecided deletion ended, by what the file has committed. The connection holds the write lock.
-    Raises StoreRefused for a damaged ledger."""
-    for intent in ledger.undecided_deletions():
-        happened: int = connection.execute(_SQL["was_deleted"], (intent.tenant, intent.deleted_at)).get
-        with suppress(OSError):
-            ledger.end_deletion(intent, happened=bool(happened))

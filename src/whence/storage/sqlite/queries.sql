@@ -576,6 +576,15 @@ SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
 -- Whether a tenant was deleted at a time.
 SELECT EXISTS (SELECT 1 FROM former_log WHERE tenant = ? AND deleted_at = ?)
 
+-- name: has_payload
+-- Whether the payload of an event is there, which is known by the beginning of its leaf. So is the next one.
+SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1 AND substr(leaf, 1, length(?2)) = ?2 AND payload IS NOT NULL)
+
+-- name: has_another_actor
+-- Whether the actor of an event has another id.
+SELECT EXISTS (SELECT 1 FROM event AS e JOIN actor AS a ON a.key = e.tenant_no << 40 | e.actor
+                WHERE e.key = ?1 AND substr(e.leaf, 1, length(?2)) = ?2 AND a.actor_id <> ?3)
+
 -- name: former_log_removed
 UPDATE former_log SET removed = 1 WHERE number = ?
 
