@@ -9,10 +9,13 @@ import pytest
 
 from tests.api.credentials import SECRET, Clock, bearer, cookie, jwt_of, new_key, new_session, refused, request, us_now
 from whence.api.auth import Authenticator
+from whence.api.operator_tokens import OperatorToken, seal_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, Unavailable
-from whence.permissions import new_api_key, new_session_secret, session_hash
+from whence.permissions import new_api_key, new_operator_key, new_session_secret, session_hash
+from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store, create_store
+from whence.storage.deletions import TenantDeletion
 
 
 @pytest.fixture
@@ -193,6 +196,55 @@ async def test_many_requests_at_once_with_one_credential_look_it_up_a_few_times(
         asked = [authenticator.authenticate(request(header)) for _ in range(60)]
         assert {principal.key_id for principal in await asyncio.gather(*asked)} == {key.id}
         assert lookups <= 4
+
+
+def one_that_has_begun(authenticator: Authenticator) -> Any:
+    """Mutant of `_former_logs`: a request takes what was read before it came, or is read now."""
+    running: list[Any] = []
+    real = authenticator._former_logs
+
+    async def former_logs(scope: Any, tenant: str) -> Any:
+        if not running:
+            running.append(asyncio.create_task(real(scope, tenant)))
+        return await asyncio.shield(running[0])
+
+    return former_logs
+
+
+@pytest.mark.parametrize("is_mutant", [False, True])
+async def test_tokens_of_operators_share_lookups_and_see_each_deletion(
+    store: Store, monkeypatch: pytest.MonkeyPatch, is_mutant: bool
+) -> None:
+    """A few lookups serve all that wait. A request that comes after a deletion sees it, also beside slower ones."""
+    sealer = StoreSecret("the secret of the store that is asked here").sealer("operators' tokens")
+    authenticator = Authenticator(Settings(), store, tokens=sealer)
+    if is_mutant:
+        monkeypatch.setattr(authenticator, "_former_logs", one_that_has_begun(authenticator))
+    _, operator = new_operator_key(("events:read",), us_now())
+    await store.credentials.put_key(operator)
+    await new_key(store)
+    now = us_now()
+    token = request(bearer(seal_token(sealer, OperatorToken(operator.id, "acme", ("events:read",), now + 10**9, now))))
+    real, read, began, answer = store.deletions.former_logs, 0, asyncio.Event(), asyncio.Event()
+
+    async def slow(tenant: str | None = None) -> Any:
+        nonlocal read
+        read += 1
+        found = await real(tenant)
+        began.set()
+        await answer.wait()
+        return found
+
+    monkeypatch.setattr(store.deletions, "former_logs", slow)
+    asked = [asyncio.create_task(authenticator.authenticate(token)) for _ in range(120)]
+    await began.wait()
+    await store.deletions.delete_tenant("acme", TenantDeletion(size=0, deleted_at=us_now()))
+    late = asyncio.create_task(refused(authenticator, token))
+    await asyncio.sleep(0.01)
+    answer.set()
+    assert {principal.tenant for principal in await asyncio.gather(*asked)} == {"acme"}
+    assert await late is not is_mutant
+    assert read <= 5
 
 
 async def test_the_last_use_is_noted_in_the_store_at_the_end(store: Store) -> None:

@@ -38,6 +38,7 @@ from whence.sealing import Sealer
 from whence.settings import Settings
 from whence.storage.base import Store
 from whence.storage.credentials import Credentials, Session
+from whence.storage.deletions import FormerLog
 
 __all__ = [
     "COOKIE",
@@ -100,6 +101,7 @@ class Authenticator:
         self._operator_tokens = tokens
         self._keys = _KeyCache(clock)
         self._lookups = FairQueue(_LOOKUPS)
+        self._waiting: dict[tuple[str, str], asyncio.Task[list[FormerLog]]] = {}
         self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
         self._tokens = TokenVerifier(settings, clock)
         self._vocabulary = settings.vocabulary
@@ -313,11 +315,29 @@ class Authenticator:
         principal = self._principal(key, via_cookie=False)
         if key is None or principal is None or key.ceiling is None:
             return None
-        async with self._lookups.place(self._address_of(scope)):
-            former = await self._store.deletions.former_logs(token.tenant)
-        if any(log.deleted_at >= token.made_at for log in former):
+        if any(log.deleted_at >= token.made_at for log in await self._former_logs(scope, token.tenant)):
             return None
         return _for_tenant(principal, key, token.tenant, token.scopes, token.expires_at)
+
+    async def _former_logs(self, scope: Mapping[str, Any], tenant: str) -> list[FormerLog]:
+        """The former logs of a tenant as of now. Requests of one address that wait for this share one lookup. One that
+        has begun is for none that comes later: a deletion is seen by the very next request."""
+        address = self._address_of(scope)
+        asked = address, tenant
+
+        async def read() -> list[FormerLog]:
+            try:
+                await self._lookups.enter(address)
+            finally:
+                del self._waiting[asked]
+            try:
+                return await self._store.deletions.former_logs(tenant)
+            finally:
+                self._lookups.leave(address)
+
+        if asked not in self._waiting:
+            self._waiting[asked] = asyncio.create_task(read())
+        return await asyncio.shield(self._waiting[asked])
 
     async def _find_key_by_id(self, scope: Mapping[str, Any], key_id: str) -> ApiKey | None:
         """As `_find_key`, by the public id."""

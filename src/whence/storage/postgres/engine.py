@@ -139,7 +139,7 @@ class PostgresStore:
         self.payload_index = PostgresPayloadIndex(self._read, self._read_as, self._write_as)
         self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
         self.removals = PostgresRemovals(self._read, self._write_as, self._remove_as)
-        self.deletions = PostgresDeletions(self._read, self._remove_as)
+        self.deletions = PostgresDeletions(self._read, self._write_as, self._remove_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
 

@@ -1226,6 +1226,11 @@ SELECT DISTINCT kind FROM definition WHERE tenant = $1
 SELECT coalesce((SELECT leaf FROM event WHERE tenant_no = $1 AND position = 1),
                 (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = $1 AND level = 0 AND number = 0))
 
+-- name: has_anything
+-- Whether a tenant without events has keys, sessions or definitions.
+SELECT EXISTS (SELECT 1 FROM api_key WHERE tenant = $1) OR EXISTS (SELECT 1 FROM session WHERE tenant = $1)
+    OR EXISTS (SELECT 1 FROM definition WHERE tenant = $1)
+
 -- name: delete_sessions_of_tenant
 DELETE FROM session
  WHERE tenant = $1 OR (tenant IS NULL AND key_id IN (SELECT id FROM api_key WHERE tenant = $1))

@@ -183,6 +183,15 @@ class SignedRecordWriter:
                 allowed = self._record.put_all([(each.origin, each.signed) for each in group])
             except Exception as failure:
                 error = failure
-            for each, is_allowed in zip(group, allowed, strict=True):
-                with contextlib.suppress(RuntimeError):  # its loop has ended
-                    each.loop.call_soon_threadsafe(each.resolve, is_allowed, error)
+            for loop in {each.loop for each in group}:
+                with contextlib.suppress(RuntimeError):  # it has ended
+                    loop.call_soon_threadsafe(_resolve_all, loop, group, allowed, error)
+
+
+def _resolve_all(
+    loop: asyncio.AbstractEventLoop, group: Sequence[_Wanted], allowed: Sequence[bool], error: Exception | None
+) -> None:
+    """Tell those who wait on a loop. One call for all of them wakes the loop once."""
+    for each, is_allowed in zip(group, allowed, strict=True):
+        if each.loop is loop:
+            each.resolve(is_allowed, error)
