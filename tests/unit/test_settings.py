@@ -82,8 +82,9 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
-    assert changed == set(Settings.__struct_fields__) - {"jwt_secret", "witness_policy"}
+    assert changed == set(Settings.__struct_fields__) - {"jwt_secret", "seal_ml_dsa", "witness_policy"}
     assert read(WITNESS_POLICY="policy").witness_policy == Path("policy")
+    assert read(SEAL_ML_DSA="true").seal_ml_dsa
     assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
     assert settings.algorithms == ("ES256", "EdDSA")
     assert (settings.jwt_max_lifetime_s, settings.bodies_in_flight_max) == (5400, 32 * 1024 * 1024)
@@ -214,6 +215,8 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"ROOT_PATH": "/a b"},
         {"LOG_NAME": "https://log.example.com"},
         {"LOG_NAME": "log example"},
+        {"SEAL_ML_DSA": "true", "SEAL": "false"},
+        {"SEAL_ML_DSA": "true", "LOG_NAME": "n" * 161},
         {"REDACT": "a b"},
         {"PAYLOAD_FIELDS": "a..b"},
         {"PAYLOAD_FIELDS": "a,b,c,d,e,f,g,h,i"},
