@@ -147,6 +147,10 @@ test("the command says what an export proves", (t) => {
   t.after(() => rmSync(dirname(announced), { recursive: true }));
   assert.equal(run("--key", key, "--rotation", announced).status, 0); // the former key stays good
   assert.equal(run("--key", rotations[0].next).status, 5);
+  const stranger = "log.example/acme/1+ddcfb952+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop";
+  assert.match(run("--key", stranger).stderr, /The file key is not the key that was given/);
+  const second = JSON.parse(readFileSync(join(FOLDER, "vectors", "mldsa44.json"), "utf8")).key;
+  assert.match(run("--key", second).stderr, /The key has not signed/); // but is a key of this name
   put(exports.find(({ name }) => name === "the end is cut off"));
   assert.deepEqual([run("--key", key).status, run("--key", key, "--steps").stdout.split("\n").length], [5, 3]);
   rmSync(join(folder, "key"));

@@ -154,7 +154,7 @@ async def rotation_of(store: Any, sealing: Sealing) -> str:
 
 
 def _by_any_type(rotation: Any, _former: VerifierKey) -> tuple[VerifierKey, ...]:
-    """Mutant: whoever trusts one key is given both."""
+    """Mutant: a reader who trusts one key is given both."""
     return tuple(parse_verifier_key(text) for text in (rotation.new_key, rotation.new_ml_dsa_key) if text is not None)
 
 
