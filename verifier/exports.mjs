@@ -45,19 +45,28 @@ const COUNTED = ["boundary", "completeFrom", "entries", "erased", "events", "fir
  * @typedef {{origin: string, asOf: number, events: number, erased: number, leafOnly: number,
  *   firstPosition: number | null, completeFrom: number | null, boundary: number | null, filter: Record<string, unknown>, tables: string[], steps: string[], claims: string[]}} ProvenExport */
 
-/** Verifies an export. Throws NotProven with the first thing that is wrong.
- * @param {Folder} folder @param {import("./verify.mjs").Key} key the log's, from where the reader keeps it
- * @param {import("./verify.mjs").Key[]} [witnesses] whose cosignatures have to be there
- * @returns {Promise<ProvenExport>} */
-export async function verifyExport(folder, key, witnesses = []) {
-  /** Whether the text of the file `key` is a key. It is the one by Ed25519, so of another type only the name is compared.
+/** What is said of an export of a whole tenant, which has the events in the folder `events`. */
+export const OTHER_FILES = "The other files are those that the server sent when the tenant was exported. Nobody signed them.";
+
+/** Whether a folder is the export of a whole tenant.
+ * @param {string[]} names of what lies in it */
+export function isTenantExport(names) {
+  return names.includes("tenant.json") && !names.includes("manifest.json");
+}
+
+/** Whether the text of the file `key` is a key. It is the one by Ed25519, so of another type only the name is compared.
  * @param {import("./verify.mjs").Key} key @param {string} text */
 function isKeyFile(key, text) {
   if (key.type !== ED25519 && text.startsWith(`${key.name}+`)) return true;
   return text === `${key.name}+${key.id}+${btoa(String.fromCharCode(key.type, ...key.publicKey))}\n`;
 }
 
-/** @type {string[]} */
+/** Verifies an export. Throws NotProven with the first thing that is wrong.
+ * @param {Folder} folder @param {import("./verify.mjs").Key} key the log's, from where the reader keeps it
+ * @param {import("./verify.mjs").Key[]} [witnesses] whose cosignatures have to be there
+ * @returns {Promise<ProvenExport>} */
+export async function verifyExport(folder, key, witnesses = []) {
+  /** @type {string[]} */
   const steps = [];
   try {
     const manifest = parseManifest(await wholeFile(folder, MANIFEST));

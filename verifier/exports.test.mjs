@@ -50,6 +50,14 @@ test("exports that hold are proven, and others are not, in whatever parts they a
   }
 });
 
+test("each of the witnesses that are given has to have cosigned, also one that has the name of another", async () => {
+  const { witness } = JSON.parse(readFileSync(join(FOLDER, "vectors", "notes.json"), "utf8")).notes[0];
+  const { files } = exports.find(({ name }) => name === "cosigned by a witness");
+  const [one, other] = [parseKey(witness), { ...parseKey(witness), id: "00000000" }];
+  assert.match((await verifyExport(folderOf(files, 1 << 20), parseKey(key), [one])).steps.join(), /It is cosigned by witness.example\/w1/);
+  await assert.rejects(verifyExport(folderOf(files, 1 << 20), parseKey(key), [one, other]), /not cosigned by witness.example\/w1/);
+});
+
 test("what is wrong is said", async () => {
   const said = {
     "an event that does not match is dropped": /Position 6 is missing/,

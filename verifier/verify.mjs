@@ -121,6 +121,12 @@ export function followedKeys(key, rotations) {
   return keys;
 }
 
+/** The origin that a proof is about, which is not verified.
+ * @param {Uint8Array} data the file */
+export function originOfProof(data) {
+  return parseCheckpoint(parseNote(parseProof(data).note).text).origin;
+}
+
 /** The key of the origin that a proof is about; the first one if none of them is.
  * @param {Uint8Array} data the file @param {Key[]} keys @returns {Key} */
 export function keyOfProof(data, keys) {

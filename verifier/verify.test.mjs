@@ -12,7 +12,7 @@ import { verifyEd25519 } from "./ed25519.mjs";
 import { verifyMlDsa44 } from "./mldsa44.mjs";
 import { sha256, sha512 } from "./sha2.mjs";
 import { Shake } from "./shake.mjs";
-import { demandCosigned, followedKeys, isConsistent, isIncluded, NotProven, parseKey, verifyCheckpoint, verifyConsistency, verifyNote, verifyProof } from "./verify.mjs";
+import { demandCosigned, followedKeys, isConsistent, isIncluded, NotProven, originOfProof, parseKey, verifyCheckpoint, verifyConsistency, verifyNote, verifyProof } from "./verify.mjs";
 
 const FOLDER = fileURLToPath(new URL(".", import.meta.url));
 const read = (name) => JSON.parse(readFileSync(join(FOLDER, "vectors", name), "utf8"));
@@ -163,6 +163,11 @@ test("a key is followed by the announcement of a rotation alone", () => {
       else assert.deepEqual(followedKeys(known, [bytes(proof)]), [known, parseKey(next)], name);
     }
   }
+  const { chain, key } = read("rotations.json");
+  const proofs = chain.proofs.map(bytes);
+  assert.deepEqual(proofs.map(originOfProof), ["log.example/acme/1", "log.example/acme/2"]);
+  assert.deepEqual(followedKeys(parseKey(key), proofs).at(-1), parseKey(chain.last));
+  assert.ok(!holds(() => followedKeys(parseKey(key), proofs.reverse())));
 });
 
 test("each of the witnesses that are given has to have cosigned", () => {

@@ -19,14 +19,17 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, M
 
 from tests.proofs.export_vectors import the_exports
 from tests.proofs.vector_log import (
+    COSIGNED_AT_S,
     ERASED,
     KEY,
     ORIGIN,
     SIGNER,
     SIZE,
     SPECIAL,
+    WITNESS,
     MadeEvent,
     Tree,
+    Witness,
     b64,
     checkpoint_text,
     envelope_text,
@@ -58,27 +61,9 @@ PLACES = (
     (6, 255),
 )
 PAIRS = ((1, 1), (1, 2), (2, 3), (3, 255), (255, 256), (256, 257), (256, SIZE), (257, SIZE), (65_536, SIZE))
-COSIGNED_AT_S = 1_767_323_045
 _MLDSA_BYTES = 2420
 
 Made = dict[str, Any]
-
-
-class Witness:
-    """A witness that cosigns by Ed25519 (0x04), with the key of a seed."""
-
-    def __init__(self, name: str, seed: bytes) -> None:
-        self._signer = NoteSigner(name, seed)
-        self.key = VerifierKey(name, KeyType.COSIGNATURE_ED25519, self._signer.key.public)
-
-    def line(self, text: str) -> str:
-        """The line under the text of a checkpoint."""
-        message = f"cosignature/v1\ntime {COSIGNED_AT_S}\n{text}"
-        signature = COSIGNED_AT_S.to_bytes(8) + self._signer.sign(message).signature
-        return f"— {self.key.name} {b64(self.key.id + signature)}\n"
-
-
-WITNESS = Witness("witness.example/w1", sha256(b"whence test vector witness 1").digest())
 
 
 def the_log() -> Made:
@@ -493,6 +478,27 @@ def the_rotations() -> list[Made]:
     ]
 
 
+def the_chain() -> Made:
+    """Two rotations, one after the other. `last` is the key that is believed after both."""
+    second, third = (
+        NoteSigner(f"log.example/acme/{number}", sha256(f"whence test vector key {number}".encode()).digest())
+        for number in (2, 3)
+    )
+
+    def named(former: str, following: VerifierKey) -> Made:
+        return {"newKey": str(following), "newOrigin": following.name, "origin": former}
+
+    def by_second(text: str) -> str:
+        return signed(text.replace(ORIGIN, second.key.name, 1), second)
+
+    rotated = "whence.log_key_rotated"
+    first = _announced(rotated, named(ORIGIN, second.key))
+    return {
+        "proofs": [first, _announced(rotated, named(second.key.name, third.key), sign=by_second)],
+        "last": str(third.key),
+    }
+
+
 def _announced(
     event_type: str, payload: Made | None, *, resource_type: str = "event_log", sign: Callable[[str], str] = signed
 ) -> str:
@@ -527,7 +533,7 @@ def made_files() -> dict[str, str]:
         "proofs.json": _json({"key": KEY, "proofs": the_proofs()}),
         "consistency.json": _json({"key": KEY, "pairs": the_consistency()}),
         "notes.json": _json({"key": KEY, "notes": the_notes()}),
-        "rotations.json": _json({"key": KEY, "rotations": the_rotations()}),
+        "rotations.json": _json({"key": KEY, "rotations": the_rotations(), "chain": the_chain()}),
         "witness.json": _json({"key": KEY, "requests": the_witness()}),
         "exports.json": _json({"key": KEY, "exports": the_exports()}),
         "mldsa44.json": _json({"key": str(MLDSA_LOG.key), **_mldsa_vectors(VECTORS / "mldsa44.json")}),

@@ -158,6 +158,10 @@ def test_a_key_is_followed_by_its_announcement_alone() -> None:
             except BadNote:
                 found = None
             assert found == each["next"], each["name"]
+    chain = vectors("rotations.json")["chain"]
+    assert followed_keys([LOG_KEY], chain["proofs"])[2:] == (parse_verifier_key(chain["last"]),)
+    with pytest.raises(BadNote, match="no key is known"):
+        followed_keys([LOG_KEY], chain["proofs"][::-1])
 
 
 def test_cosignatures_are_verified() -> None:
