@@ -66,6 +66,7 @@ ROWS: tuple[frozenset[str], ...] = (
         {
             "ingest",
             "followers",
+            "log_keys",
             "sealer",
             "witness",
             "witnesses",

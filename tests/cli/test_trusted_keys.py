@@ -7,8 +7,8 @@ import pytest
 
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
-from tests.proofs.make_vectors import VECTORS, WITNESS
-from tests.proofs.vector_log import KEY, SIGNER, checkpoint_text, line_of, proof_of, whole_tree
+from tests.proofs.make_vectors import VECTORS
+from tests.proofs.vector_log import KEY, SIGNER, WITNESS, checkpoint_text, line_of, proof_of, whole_tree
 from tests.unit.test_export_check import describe, manifest_of, put
 from whence.checkpoints import Cosigner
 

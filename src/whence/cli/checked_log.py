@@ -10,7 +10,7 @@ from whence.checkpoints import Checkpoint, verify_checkpoint
 from whence.client import ApiRequest, Whence, error_of, parse_body
 from whence.errors import Invalid, NotFound, Unsound
 from whence.merkle_proofs import is_consistent
-from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, parse_verifier_key
+from whence.notes import BadNote, KeyType, VerifierKey, decode_base64, encode_base64, parse_verifier_key
 from whence.permissions import key_hash
 from whence.tiles import Tile
 from whence.wire.seals import ConsistencyBody, LogKeysBody
@@ -44,12 +44,19 @@ class CheckedLog:
         self._whence = whence
 
     def keys(self) -> list[VerifierKey]:
-        """The keys of the log by epoch. Raises Unsound if they cannot be read."""
+        """The keys of the log by epoch, and with each the one by ML-DSA-44, if the server signs by that too. Raises
+        Unsound if they cannot be read."""
         answer = parse_body(self._whence.send(ApiRequest(method="GET", path="/api/v1/log/key")), LogKeysBody)
+        texts = (text for each in answer.keys for text in (each.key, each.ml_dsa_key) if text is not None)
         try:
-            return [parse_verifier_key(each.key) for each in answer.keys]
+            return [parse_verifier_key(text) for text in texts]
         except BadNote as error:
             raise Unsound(f"The server's key cannot be read. {error}") from None
+
+    def key(self, type_: KeyType = KeyType.ED25519) -> VerifierKey | None:
+        """The key of this type that is in use, None if there is none."""
+        keys = self.keys()
+        return next((key for key in keys if key.name == keys[-1].name and key.type is type_), None)
 
     def note(self, *, cosigned: bool = False) -> str:
         """The newest checkpoint as it came, or the newest with a quorum. Raises NotSealedYet before the first."""

@@ -98,7 +98,7 @@ def new_key(
         Parameter(
             name="--ml-dsa",
             negative="",
-            help="Cosign by ML-DSA-44, and not by Ed25519. The verifiers in JavaScript do not check it.",
+            help="Cosign by ML-DSA-44, and not by Ed25519.",
         ),
     ] = False,
 ) -> None:
