@@ -21,11 +21,11 @@ from whence.api.headers import header
 from whence.api.metrics import Metrics
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.request_log import request_log
-from whence.api.responses import error_body
+from whence.api.responses import JsonResponse, error_body
 from whence.random_digits import RandomDigits
 from whence.settings import Settings
 
-__all__ = ["HTTPMiddleware", "Headers", "RequestTarget", "http_refusal"]
+__all__ = ["HTTPMiddleware", "Headers", "RequestTarget", "http_refusal", "stopping_response"]
 
 _log = structlog.get_logger("whence.http")
 
@@ -123,9 +123,8 @@ class HTTPMiddleware:
                 if "unread_s" not in state:  # as a rule it is the client that ends a stream
                     response.status, state["code"] = _CLIENT_GONE, "client_gone"
             elif not response.status:
-                state["code"] = "unavailable"
-                body = error_body("The server is stopping; send this again.", "unavailable", state["request_id"])
-                await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
+                stopping = stopping_response(scope)
+                await stopping(cast(LitestarScope, scope), receive, response.send)
         except Exception:
             _log.exception("unexpected error", request_id=state["request_id"])
             state["code"] = "internal"
@@ -291,6 +290,14 @@ def _cache_control(scope: ASGIScope, status: int) -> bytes:
     route = scope.get("route_handler")
     declared: str | None = None if route is None or status not in (200, 304) else route.opt.get("cache_control")
     return (declared or "no-store").encode()
+
+
+def stopping_response(scope: ASGIScope) -> JsonResponse:
+    """The response to a request that is cancelled since the server stops. It sets `code` of the state."""
+    state = scope["state"]
+    state["code"] = "unavailable"
+    body = error_body("The server is stopping; send this again.", "unavailable", state["request_id"])
+    return JsonResponse(body, 503, [("retry-after", "1")])
 
 
 def http_refusal(scope: ASGIScope) -> tuple[int, str, str] | None:
