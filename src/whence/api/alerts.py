@@ -2,6 +2,7 @@
 that key. `POST /api/v1/alert-rules/test` says when a rule would have fired in the past."""
 
 import time
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from whence.alerting import KIND, Reading, is_askable, place_name, rule_of, stat
 from whence.alerts import FIRED, AlertRule, Condition, key_fields, new_judge
 from whence.api.context import AppContext, context_of, now_us, principal_of
 from whence.api.credentials import check_json_media
-from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operation import ResponseSpec, entries_of, ref
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
@@ -47,10 +48,7 @@ _SECONDS = 0.5
 _ENDED = "The API key that made this rule has ended. Change the rule with takeOver, by another key."
 
 
-def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
-    """The entries of a handler's `opt`."""
-    operation = Operation(tag="Alerts", summary=summary, responses={status: response}, errors=errors, **more)
-    return {"scope": ADMIN, "operation": operation}
+_operation = partial(entries_of, "Alerts", ADMIN)
 
 
 @HTTPRouteHandler(

@@ -6,6 +6,7 @@ when it is made.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import context_of, now_us, principal_of
 from whence.api.headers import header, media_type
-from whence.api.operation import Json, Operation, ResponseSpec, listing_route, ref
+from whence.api.operation import ResponseSpec, entries_of, listing_route, ref
 from whence.api.reads import next_page_link
 from whence.api.request import Request
 from whence.api.request_body import read_body
@@ -41,11 +42,7 @@ __all__ = ["ROUTES", "NewKey", "check_json_media", "parse_new_key", "parse_scope
 _BODY_MAX = 16 * 1024
 
 
-def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
-    """The entry of a handler's `opt`."""
-    return {
-        "operation": Operation(tag="Credentials", summary=summary, responses={status: response}, errors=errors, **more)
-    }
+_operation = partial(entries_of, "Credentials", None)
 
 
 class NewKey(msgspec.Struct, frozen=True, kw_only=True):

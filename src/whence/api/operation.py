@@ -25,6 +25,7 @@ __all__ = [
     "announce_deprecations",
     "announce_fields",
     "document_route",
+    "entries_of",
     "follow_route",
     "listing_route",
     "open_route",
@@ -93,6 +94,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         names = {unquote_plus(one.partition(b"=")[0].decode("latin-1")) for one in query_string.split(b"&")}
         used = [parameter.deprecation for parameter in self.parameters if parameter.name in names]
         return [each for each in (self.deprecation, *used) if each is not None]
+
+
+def entries_of(
+    tag: str, scope: str | None, summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any
+) -> Json:
+    """The entries of a handler's `opt`: the scope, unless the handler checks that itself, and the operation, which
+    answers with this status and those in `responses`. What else is given is a field of the operation."""
+    responses = {status: response, **more.pop("responses", {})}
+    operation = Operation(tag=tag, summary=summary, responses=responses, errors=errors, **more)
+    return {"operation": operation} if scope is None else {"operation": operation, "scope": scope}
 
 
 def announce_deprecations(operation: Operation, request: Request) -> None:

@@ -5,7 +5,7 @@ stored, then answered; the process that follows the log does it.
 """
 
 import secrets
-from typing import Any
+from functools import partial
 
 import msgspec
 from litestar import Response, delete, post, put
@@ -13,7 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import AppContext, context_of, now_us, principal_of
 from whence.api.credentials import check_json_media
-from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operation import ResponseSpec, entries_of, ref
 from whence.api.recording import actor_name
 from whence.api.request import Request
 from whence.api.request_body import read_body
@@ -54,11 +54,7 @@ _RUNS_SHOWN = 10
 _PSEUDONYM_BYTES = 8
 
 
-def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
-    """The entries of a handler's `opt`."""
-    responses = {status: response, **more.pop("responses", {})}
-    operation = Operation(tag="Retention", summary=summary, responses=responses, errors=errors, **more)
-    return {"scope": ADMIN, "operation": operation}
+_operation = partial(entries_of, "Retention", ADMIN)
 
 
 # ----------------------------------------------------------------------------------------------------------- retention

@@ -6,7 +6,8 @@ in, and `DELETE` ends the session. `POST /api/v1/session/links` makes the code o
 the console in a browser without giving the key to it.
 """
 
-from typing import Any, cast
+from functools import partial
+from typing import cast
 
 import msgspec
 from litestar import Response, delete, post
@@ -15,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from whence.api.auth import COOKIE, read_cookies
 from whence.api.context import context_of, now_us, principal_of
 from whence.api.credentials import check_json_media
-from whence.api.operation import Json, Operation, ResponseSpec, ref, signed_in_route
+from whence.api.operation import Json, ResponseSpec, entries_of, ref, signed_in_route
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
@@ -56,11 +57,7 @@ SESSION_RESPONSE = ResponseSpec("The session", SessionBody, _SET_COOKIE)
 """The answer that begins a session."""
 
 
-def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
-    """The entry of a handler's `opt`."""
-    return {
-        "operation": Operation(tag="Credentials", summary=summary, responses={status: response}, errors=errors, **more)
-    }
+_operation = partial(entries_of, "Credentials", None)
 
 
 @signed_in_route("/api/v1/session", "Get Session", ResponseSpec("Who is signed in", CurrentSessionBody), "Credentials")

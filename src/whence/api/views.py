@@ -1,7 +1,7 @@
 """The routes of saved views. Every credential that reads the whole log sees all of them and makes more; its own it may
 delete, and with the scope admin every one."""
 
-from typing import Any
+from functools import partial
 
 import msgspec
 from litestar import Response, delete, post
@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from whence.api.context import context_of, now_us, principal_of
 from whence.api.credentials import check_json_media
-from whence.api.operation import Json, Operation, ResponseSpec, ref
+from whence.api.operation import ResponseSpec, entries_of, ref
 from whence.api.request import Request
 from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
@@ -29,9 +29,8 @@ _PATH = "/api/v1/views"
 _BODY_MAX = 16 * 1024
 
 
-def _operation(summary: str, status: int, response: ResponseSpec, *errors: int, **more: Any) -> Json:
-    """The entries of a handler's `opt`. The handler checks the scope, since a narrowed one is not enough."""
-    return {"operation": Operation(tag="Views", summary=summary, responses={status: response}, errors=errors, **more)}
+# Each handler checks the scope itself, since a narrowed one is not enough.
+_operation = partial(entries_of, "Views", None)
 
 
 @HTTPRouteHandler(
