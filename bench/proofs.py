@@ -2,11 +2,14 @@
 
     python -m bench.proofs --events 1000000 --purged 500000
     python -m bench.proofs --events 1000000 --purged 500000 --postgres
+    python -m bench.proofs --events 10000000 --purged 1000000 --whole-purge --stores /var/tmp/stores
 
-The log is built as for the other parts and copied. `append` is a request of 16 events, one at a time without a pause;
-its times are compared with and without a purge beside it, in turns. Sealing is measured in rounds of 10,000 events: the
-processor time of this process for sealing them, by that for parsing and appending them. With `--exports` the log is
-also served and exported in each format. No event announces the purge, so `whence verify` would find it.
+The log is built as for the other parts, once, and copied. `--built` names one that was built before, also by an earlier
+release: the copy is migrated. `append` is a request of 16 events, one at a time without a pause; its times are compared
+with and without a purge beside it, in turns: `--turns` of them, or with `--whole-purge` until all is purged. Sealing is
+measured in rounds of 10,000 events: the processor time of this process for sealing them, by that for parsing and
+appending them. With `--exports` the log is also served and exported in each format. No event announces the purge, so
+`whence verify` would find it.
 """
 
 import argparse
@@ -17,10 +20,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench.build_store import TENANT, Built, build
+import apsw
+
+from bench.build_store import TENANT, build
 from bench.measure import spread, times_of
 from bench.proven_exports import measure_exports
 from bench.workload import Shape, batched, ndjson, of_one_tenant
@@ -36,6 +42,9 @@ from whence.wire.event import IngestContext, parse_batch
 from whence.wire.ids import new_uuid7
 
 STORES = Path(__file__).parent / ".stores"
+_TABLES = 12
+"""Tables of PostgreSQL whose space is told: the largest."""
+
 _APPENDED = 16
 _SECOND = 10_000
 """Events that are appended before they are sealed: about as many as come in a second at full speed."""
@@ -44,6 +53,9 @@ _VOCABULARY = Vocabulary.extended(["*"])
 
 _PROOFS = 1_000
 _TURN_S = 4.0
+_LONG_TURN_S = 20.0
+"""How long a turn of a whole purge takes: a million events take hours otherwise, half of them without a purge."""
+
 _AHEAD_US = 299_000_000
 """Events are sent with times later than those of the log, as if it had been recorded long ago: others are refused once
 events are purged."""
@@ -99,14 +111,17 @@ class _Purging:
         self.seconds += time.monotonic() - began
 
 
-async def _purge_beside_appends(store: Store, events: list[NewEvent], purged: int, turns: int) -> None:
-    """Appends without and beside a purge, in turns. What the turns have not removed is removed without appends."""
+async def _purge_beside_appends(store: Store, events: list[NewEvent], purged: int, turns: int | None) -> None:
+    """Appends without and beside a purge, in turns, or with None until all is purged. What the turns have not removed
+    is removed without appends."""
     purging = _Purging(store, purged)
     alone: list[float] = []
     beside: list[float] = []
-    for turn in range(turns):
+    for turn in count() if turns is None else range(turns):
+        if purging.is_done:
+            break
         for is_beside in (True, False) if turn % 2 else (False, True):
-            end = time.monotonic() + _TURN_S
+            end = time.monotonic() + (_LONG_TURN_S if is_beside and turns is None else _TURN_S)
             appending = _append_times(store, events, end)
             if is_beside:
                 found, _ = await asyncio.gather(appending, purging.go_on(end))
@@ -123,8 +138,11 @@ async def _purge_beside_appends(store: Store, events: list[NewEvent], purged: in
     rate = (purging.since - 1) / purging.seconds
     _say(
         "purged beside appends",
-        f"{purging.since - 1:,}, {rate:,.0f}/s; a batch p50 {batches.p50_ms}, p99 {batches.p99_ms} ms",
+        f"{purging.since - 1:,} in {purging.seconds:,.0f} s, {rate:,.0f}/s; "
+        f"a batch p50 {batches.p50_ms}, p99 {batches.p99_ms} ms",
     )
+    if purging.is_done:
+        return
     before, purging.seconds, cpu = purging.since, 0.0, time.process_time()
     await purging.go_on(float("inf"))
     rate = (purging.since - before) / max(purging.seconds, 1e-9)
@@ -181,36 +199,60 @@ async def _cost_of_sealing(events: list[NewEvent], folder: Path, secret: StoreSe
 
 
 @contextmanager
-def _copied(built: Built, folder: Path, *, on_postgres: bool) -> Iterator[str]:
+def _copied(built: Path, folder: Path, *, on_postgres: bool) -> Iterator[str]:
     """The URL of a copy of the log that was built."""
     if not on_postgres:
-        shutil.copy(built.path, folder / "log.db")
+        shutil.copy(built, folder / "log.db")
         yield f"sqlite:///{folder}/log.db"
         return
     from bench.copy_store import copy_to_postgres  # noqa: PLC0415  (needs the driver of PostgreSQL)
     from bench.limits_postgres import empty_log  # noqa: PLC0415  (starts a server from a wheel)
 
     with empty_log(folder / "server") as url:
-        asyncio.run(copy_to_postgres(Path(built.path), url))
+        asyncio.run(copy_to_postgres(built, url))
         yield url
 
 
-def _bytes_of(url: str) -> int:
-    """The bytes of the log on disk, without its journal."""
-    if url.startswith("sqlite"):
-        return Path(url.removeprefix("sqlite:///")).stat().st_size
-    return asyncio.run(_database_size(url))
+def _space_of(url: str) -> dict[str, int]:
+    """The bytes of the log on disk, without its journal: of the file and of what is free in it, or of each table."""
+    if not url.startswith("sqlite"):
+        return asyncio.run(_tables_of(url))
+    connection = apsw.Connection(url.removeprefix("sqlite:///"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        pages, free, size = map(connection.pragma, ("page_count", "freelist_count", "page_size"))
+        return {"the file": pages * size, "free in it": free * size}
+    finally:
+        connection.close()
 
 
-async def _database_size(url: str) -> int:
+async def _tables_of(url: str, *, vacuum: bool = False) -> dict[str, int]:
+    """The bytes of each table with its indexes, the largest first, and of all of them."""
     import asyncpg  # noqa: PLC0415  (only needed for PostgreSQL)
 
     connection = await asyncpg.connect(url)
     try:
-        size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
-        return size
+        if vacuum:
+            await connection.execute("VACUUM")
+        rows = await connection.fetch(
+            "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
+            " WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' ORDER BY 2 DESC"
+        )
+        return {"all tables": sum(size for _, size in rows)} | dict(rows[:_TABLES])
     finally:
         await connection.close()
+
+
+def _say_space(url: str, before: dict[str, int], after: dict[str, int]) -> None:
+    """What a log took before its purge, and what it takes now. On PostgreSQL also after VACUUM."""
+    states = [before, after]
+    if not url.startswith("sqlite"):
+        states.append(asyncio.run(_tables_of(url, vacuum=True)))
+    for name in before:
+        _say(f"bytes before, after{', vacuumed' * (len(states) > 2)}: {name}", _joined(name, states))
+
+
+def _joined(name: str, states: list[dict[str, int]]) -> str:
+    return ", ".join(f"{state.get(name, 0):,}" for state in states)
 
 
 async def _measure_log(url: str, secret: StoreSecret, events: list[NewEvent], asked: argparse.Namespace) -> None:
@@ -221,7 +263,7 @@ async def _measure_log(url: str, secret: StoreSecret, events: list[NewEvent], as
             await store.close()
             await asyncio.to_thread(measure_exports, Path(url.removeprefix("sqlite:///")), asked.events, _say)
             store = create_store(url)
-        await _purge_beside_appends(store, events, asked.purged, asked.turns)
+        await _purge_beside_appends(store, events, asked.purged, None if asked.whole_purge else asked.turns)
         await _seal_and_prove(store, Sealing(store, secret))
         count = await store.count_events(Viewer(TENANT), Query())
         _say("events that are left", f"{count.total:,}")
@@ -231,18 +273,18 @@ async def _measure_log(url: str, secret: StoreSecret, events: list[NewEvent], as
 
 def _measure(asked: argparse.Namespace) -> None:
     shape = Shape(events=asked.events)
-    built = build(STORES / f"proofs-{asked.events}.db", shape)
+    built = asked.built or Path(build(asked.stores / f"proofs-{asked.events}.db", shape).path)
     events = [new for _, new in zip(range(100_000), of_one_tenant(shape), strict=False)]
     secret = StoreSecret("the secret of a store that is measured", is_shared=True)
-    with tempfile.TemporaryDirectory(dir=STORES) as name:
+    with tempfile.TemporaryDirectory(dir=asked.stores) as name:
         folder = Path(name)
-        if not asked.postgres:
+        if not asked.postgres and not asked.whole_purge:
             for tenants in (1, 10, 100):
                 asyncio.run(_cost_of_sealing(events, folder, secret, tenants))
         with _copied(built, folder, on_postgres=asked.postgres) as url:
-            before = _bytes_of(url)
+            before = _space_of(url)
             asyncio.run(_measure_log(url, secret, events, asked))
-            _say("bytes of the log before and after", f"{before:,}, {_bytes_of(url):,}")
+            _say_space(url, before, _space_of(url))
 
 
 def _say(what: str, found: str) -> None:
@@ -253,7 +295,13 @@ def main() -> None:
     """Read the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="events in the log")
-    parser.add_argument("--turns", type=int, default=12, help="turns of appends without and beside a purge")
+    parser.add_argument("--stores", type=Path, default=STORES, help="a folder for the built log and its copy")
+    parser.add_argument("--built", type=Path, help="a log that was built before, which is copied instead")
+    turns = parser.add_mutually_exclusive_group()
+    turns.add_argument(
+        "--whole-purge", action="store_true", help="purge everything beside appends, and leave out what sealing costs"
+    )
+    turns.add_argument("--turns", type=int, default=12, help="turns of appends without and beside a purge")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--exports", action="store_true", help="also export all events with proof, and check that")
     where.add_argument("--postgres", action="store_true", help="measure proofs and purges on PostgreSQL")

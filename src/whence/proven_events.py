@@ -12,7 +12,7 @@ from whence.merkle import leaf_hash
 from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
 from whence.wire.epochs import KEY_ROTATED
 from whence.wire.seals import decode_evidence
-from whence.witness_policy import Policy
+from whence.witness_policy import WitnessPolicy
 
 __all__ = ["ProvenEvent", "followed_keys", "is_object", "verify_event", "verify_rotation"]
 
@@ -41,7 +41,7 @@ class _Rotation(msgspec.Struct, rename="camel"):
     new_ml_dsa_key: str | None = None
 
 
-def verify_event(text: str, keys: Iterable[VerifierKey], policy: Policy | None = None) -> ProvenEvent:
+def verify_event(text: str, keys: Iterable[VerifierKey], policy: WitnessPolicy | None = None) -> ProvenEvent:
     """The event of a proof, as `GET /api/v1/events/{id}/proof` answers with it. Everything is recomputed: the hash of
     the payload, the leaf, and the root that one of the keys signed. With a policy, its quorum has to have cosigned.
 

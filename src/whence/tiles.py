@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from whence.merkle import HASH_SIZE, leaf_hash, node_hash, node_hashes
+from whence.merkle import HASH_SIZE, CompactRange, leaf_hash, node_hashes
 from whence.merkle_proofs import LeafRange, Subtree, perfect_subtrees, range_hash
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "TILE_WIDTH",
     "RightEdge",
     "Tile",
-    "appended_leaves",
+    "appended_tiles",
     "entry_bundle",
     "grown_tiles",
     "leaf_hashes",
@@ -95,11 +95,11 @@ def leaf_hashes(bundle: bytes) -> bytes:
     return b"".join(hashes)
 
 
-def appended_leaves(size: int, last: bytes, leaves: bytes) -> Iterator[tuple[int, bytes]]:
-    """The tiles of level 0 that change when leaves are appended to the first `size` ones: the number and the hashes of
+def appended_tiles(count: int, last: bytes, hashes: bytes) -> Iterator[tuple[int, bytes]]:
+    """The tiles of a level that change when hashes are appended to its first `count` ones: the number and the hashes of
     each. `last` are the hashes of the tile that is partial so far. All hashes are joined."""
-    number = size // TILE_WIDTH
-    joined = last + leaves
+    number = count // TILE_WIDTH
+    joined = last + hashes
     full = TILE_WIDTH * HASH_SIZE
     for start in range(0, len(joined), full):
         yield number, joined[start : start + full]
@@ -201,60 +201,55 @@ def grown_tiles(count: int, partial: Mapping[Tile, bytes], added: Sequence[bytes
 
 
 class RightEdge:
-    """The partial tiles of a growing log, one of each level: all that it takes to add leaves, and to compute the root.
+    """The right edge of the tree of a growing log: all that it takes to add leaves, and to compute the root.
 
-    Holds at most 8 KiB for each level.
+    Holds the perfect subtrees that the leaves make up, one of each height at most, and the partial tiles of level 1 and
+    above: at most 8 KiB for each level.
     """
 
     def __init__(self, size: int, tiles: Mapping[Tile, bytes]) -> None:
         """Begin with a log of `size` leaves. `tiles` has the hashes of the tiles that `tiles_under` lists for all of
         them, joined. Raises ValueError for a tile with fewer hashes, and KeyError for one that is missing."""
         self.size = size
-        self._tiles: dict[Tile, bytes] = {}
-        self._known: dict[Subtree, bytes] = {}  # the perfect subtrees of the last root
+        self._partial: dict[int, bytes] = {}
+        held: dict[tuple[int, int], bytes] = {}
         for tile in tiles_under([LeafRange(0, size)]):
+            held[tile.level, tile.number] = tiles[tile]
             if len(tiles[tile]) != tile.width * HASH_SIZE:
                 raise ValueError("A tile does not have the hashes that it should have.")
-            self._tiles[tile] = tiles[tile]
+            if tile.level:
+                self._partial[tile.level] = tiles[tile]
+        self._subtrees = {
+            subtree.height: subtree_hash(subtree, lambda tile: held[tile.level, tile.number])
+            for subtree in perfect_subtrees(LeafRange(0, size))
+        }
 
     def extend(self, leaves: bytes) -> dict[Tile, bytes]:
         """Add leaf hashes, joined. Returns the tiles of level 1 and above that changed, with all of their hashes."""
-        count, width = divmod(self.size, TILE_WIDTH)
-        joined = (self._tiles[Tile(0, count, width)] if width else b"") + leaves
-        full = TILE_WIDTH * HASH_SIZE
-        whole = len(joined) // full
-        added = [
-            self._node_hash(TILE_HEIGHT, count + at, {(0, count + at): joined[at * full : (at + 1) * full]})
-            for at in range(whole)
-        ]
-        grown = grown_tiles(count, self._tiles, added)
-        known = self._tiles | grown
+        grown: dict[Tile, bytes] = {}
+        added, height = leaves, 0
+        while added:
+            level, rest = divmod(height, TILE_HEIGHT)
+            if level and not rest:
+                grown |= self._grown(level, added)
+            added = self._subtrees.pop(height, b"") + added
+            if len(added) % (2 * HASH_SIZE):
+                added, self._subtrees[height] = added[:-HASH_SIZE], added[-HASH_SIZE:]
+            added, height = node_hashes(added), height + 1
         self.size += len(leaves) // HASH_SIZE
-        self._tiles = {tile: known[tile] for tile in partial_tiles(self.size // TILE_WIDTH)}
-        if self.size % TILE_WIDTH:
-            self._tiles[Tile(0, self.size // TILE_WIDTH, self.size % TILE_WIDTH)] = joined[whole * full :]
+        return grown
+
+    def _grown(self, level: int, added: bytes) -> dict[Tile, bytes]:
+        """The tiles of a level to which these hashes are added. The size is still that before."""
+        count = self.size >> (level * TILE_HEIGHT)
+        grown: dict[Tile, bytes] = {}
+        for number, hashes in appended_tiles(count, self._partial.pop(level, b""), added):
+            grown[Tile(level, number, len(hashes) // HASH_SIZE)] = hashes
+            if len(hashes) < TILE_WIDTH * HASH_SIZE:
+                self._partial[level] = hashes
         return grown
 
     def root(self) -> bytes:
         """The Merkle tree head of all leaves so far."""
-        tiles = {(tile.level, tile.number): hashes for tile, hashes in self._tiles.items()}
-        subtrees = perfect_subtrees(LeafRange(0, self.size))
-        self._known = {subtree: self._hash(subtree, tiles) for subtree in subtrees}
-        return range_hash(LeafRange(0, self.size), self._known.__getitem__)
-
-    def _hash(self, subtree: Subtree, tiles: Mapping[tuple[int, int], bytes]) -> bytes:
-        """The hash of a perfect subtree, from the tile that it is in. Its parts whose hashes are known are not hashed
-        again: a log that grows by a few leaves at a time needs a few hashes each time."""
-        if subtree in self._known:
-            return self._known[subtree]
-        height, number = subtree
-        has_known_part = any(
-            each.height < height and each.number >> (height - each.height) == number for each in self._known
-        )
-        if has_known_part and height % TILE_HEIGHT:
-            return self._node_hash(height, number, tiles)
-        return subtree_hash(subtree, lambda tile: tiles[tile.level, tile.number])
-
-    def _node_hash(self, height: int, number: int, tiles: Mapping[tuple[int, int], bytes]) -> bytes:
-        left, right = (self._hash(Subtree(height - 1, 2 * number + side), tiles) for side in (0, 1))
-        return node_hash(left, right)
+        largest_first = sorted(self._subtrees.items(), reverse=True)
+        return CompactRange(self.size, b"".join(each for _, each in largest_first)).root()

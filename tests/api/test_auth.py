@@ -8,11 +8,16 @@ from typing import Any
 import pytest
 
 from tests.api.credentials import SECRET, Clock, bearer, cookie, jwt_of, new_key, new_session, refused, request, us_now
+from tests.unit.mutants import catches, replaced
+from whence.api import auth
 from whence.api.auth import Authenticator
+from whence.api.operator_tokens import OperatorToken, seal_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, Unavailable
-from whence.permissions import new_api_key, new_session_secret, session_hash
+from whence.permissions import new_api_key, new_operator_key, new_session_secret, session_hash
+from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import Store, create_store
+from whence.storage.deletions import TenantDeletion
 
 
 @pytest.fixture
@@ -133,6 +138,52 @@ async def test_what_is_remembered_can_be_forgotten(store: Store) -> None:
         assert await refused(authenticator, request(header))
 
 
+async def never(*_: object) -> None:
+    """Mutant: what is cached is not looked up again."""
+
+
+@catches(replaced(Authenticator, "_renew", never, "keys_are_forgotten_in_use"))
+async def test_a_key_in_use_is_looked_up_before_it_is_forgotten(store: Store) -> None:
+    """Else all of its requests would wait for that, ten times a second. When it has ended, that is seen the sooner."""
+    clock = Clock()
+    authenticator = Authenticator(Settings(), store, clock)
+    secret, key = await new_key(store)
+    await authenticator.authenticate(request(bearer(secret)))
+    for _ in range(5):
+        clock.now += 0.06
+        assert authenticator.known(request(bearer(secret)))
+        await asyncio.gather(*authenticator._renewals.values())
+    await store.credentials.revoke_key("acme", key.id, us_now())
+    clock.now += 0.06
+    assert authenticator.known(request(bearer(secret)))
+    await asyncio.gather(*authenticator._renewals.values())
+    assert authenticator.known(request(bearer(secret))) is None
+
+
+def ever(self: Any, hashed: bytes, known: Any) -> None:
+    """Mutant: a lookup is cached whatever happened since it began."""
+    self._known[hashed] = known
+
+
+@catches(replaced(auth._KeyCache, "put", ever, "what_ended_meanwhile_is_cached"))
+async def test_what_was_found_before_it_ended_is_not_cached(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup may have begun before a key was revoked, and end after that."""
+    authenticator = Authenticator(Settings(), store, Clock())
+    secret, key = await new_key(store)
+    find_key = store.credentials.find_key
+
+    async def revoked_meanwhile(hashed: bytes) -> Any:
+        found = await find_key(hashed)
+        await store.credentials.revoke_key("acme", key.id, us_now())
+        authenticator.forget_key(key.id)
+        return found
+
+    monkeypatch.setattr(store.credentials, "find_key", revoked_meanwhile)
+    await authenticator.authenticate(request(bearer(secret)))
+    monkeypatch.setattr(store.credentials, "find_key", find_key)
+    assert await refused(authenticator, request(bearer(secret)))
+
+
 async def test_the_memory_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whence.api.auth._KEYS_KEPT", 3)
     authenticator = Authenticator(Settings(), store, Clock())
@@ -193,6 +244,55 @@ async def test_many_requests_at_once_with_one_credential_look_it_up_a_few_times(
         asked = [authenticator.authenticate(request(header)) for _ in range(60)]
         assert {principal.key_id for principal in await asyncio.gather(*asked)} == {key.id}
         assert lookups <= 4
+
+
+def one_that_has_begun(authenticator: Authenticator) -> Any:
+    """Mutant of `_former_logs`: a request takes what was read before it came, or is read now."""
+    running: list[Any] = []
+    real = authenticator._former_logs
+
+    async def former_logs(scope: Any, tenant: str) -> Any:
+        if not running:
+            running.append(asyncio.create_task(real(scope, tenant)))
+        return await asyncio.shield(running[0])
+
+    return former_logs
+
+
+@pytest.mark.parametrize("is_mutant", [False, True])
+async def test_tokens_of_operators_share_lookups_and_see_each_deletion(
+    store: Store, monkeypatch: pytest.MonkeyPatch, is_mutant: bool
+) -> None:
+    """A few lookups serve all that wait. A request that comes after a deletion sees it, also beside slower ones."""
+    sealer = StoreSecret("the secret of the store that is asked here").sealer("operators' tokens")
+    authenticator = Authenticator(Settings(), store, tokens=sealer)
+    if is_mutant:
+        monkeypatch.setattr(authenticator, "_former_logs", one_that_has_begun(authenticator))
+    _, operator = new_operator_key(("events:read",), us_now())
+    await store.credentials.put_key(operator)
+    await new_key(store)
+    now = us_now()
+    token = request(bearer(seal_token(sealer, OperatorToken(operator.id, "acme", ("events:read",), now + 10**9, now))))
+    real, read, began, answer = store.deletions.former_logs, 0, asyncio.Event(), asyncio.Event()
+
+    async def slow(tenant: str | None = None) -> Any:
+        nonlocal read
+        read += 1
+        found = await real(tenant)
+        began.set()
+        await answer.wait()
+        return found
+
+    monkeypatch.setattr(store.deletions, "former_logs", slow)
+    asked = [asyncio.create_task(authenticator.authenticate(token)) for _ in range(120)]
+    await began.wait()
+    await store.deletions.delete_tenant("acme", TenantDeletion(size=0, deleted_at=us_now()))
+    late = asyncio.create_task(refused(authenticator, token))
+    await asyncio.sleep(0.01)
+    answer.set()
+    assert {principal.tenant for principal in await asyncio.gather(*asked)} == {"acme"}
+    assert await late is not is_mutant
+    assert read <= 5
 
 
 async def test_the_last_use_is_noted_in_the_store_at_the_end(store: Store) -> None:

@@ -261,13 +261,15 @@ def test_each_exchange_is_logged(server: Served, monkeypatch: pytest.MonkeyPatch
         assert answer.json()["token"] not in str(lines)
 
 
-def test_a_token_ends_with_its_tenant(server: Served) -> None:
-    """The next tenant of the name needs another one."""
+@pytest.mark.parametrize("events", [1, 0])
+def test_a_token_ends_with_its_tenant(server: Served, events: int) -> None:
+    """Also with one that never had an event. The next tenant of the name needs another one."""
     with with_key(server, READ) as operator, with_token(server, exchange(operator, "gamma", READ)) as former:
         assert former.get(EVENTS).status_code == 200
         with server.client(WRITE, tenant="gamma") as client:
-            assert client.post(EVENTS, json=event()).status_code == 201
-        deletion = TenantDeletion(size=1, deleted_at=time.time_ns() // 1_000)
+            for _ in range(events):
+                assert client.post(EVENTS, json=event()).status_code == 201
+        deletion = TenantDeletion(size=events, deleted_at=time.time_ns() // 1_000)
         server.wait(server.store.deletions.delete_tenant("gamma", deletion))
         server.key(READ, tenant="gamma")
         assert former.get(EVENTS).status_code == 401

@@ -70,7 +70,7 @@ def test_an_announced_key_is_believed(cli: Cli, files: Path) -> None:
 
 
 NOBODY_IS_MISSED = Mutant(
-    "a_quorum_is_not_demanded", "import whence.witness_policy as w\nw.Policy.demand = lambda *_: None"
+    "a_quorum_is_not_demanded", "import whence.witness_policy as w\nw.WitnessPolicy.demand = lambda *_: None"
 )
 ANYBODY_COSIGNS = Mutant(
     "the_policy_is_not_asked",

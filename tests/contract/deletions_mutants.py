@@ -95,6 +95,26 @@ def former_logs_are_listed(patch: Patch) -> None:
     reword(patch, "tenant_names", sqlite=change, postgres=change)
 
 
+def _has_no(patch: Patch, table: str) -> None:
+    change = (f"FROM {table} WHERE", f"FROM {table} WHERE 1 = 0 AND")
+    reword(patch, "has_anything", sqlite=change, postgres=change)
+
+
+@breaks(*BOTH)
+def keys_alone_are_nothing(patch: Patch) -> None:
+    _has_no(patch, "api_key")
+
+
+@breaks(*BOTH)
+def sessions_alone_are_nothing(patch: Patch) -> None:
+    _has_no(patch, "session")
+
+
+@breaks(*BOTH)
+def definitions_alone_are_nothing(patch: Patch) -> None:
+    _has_no(patch, "definition")
+
+
 @breaks(*BOTH)
 def nothing_is_refused(patch: Patch) -> None:
     everywhere(patch, "refuse_deletion", lambda real: lambda *_values: returning(real, None))

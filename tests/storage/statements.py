@@ -281,3 +281,4 @@ async def _delete(store: Any) -> None:
     while await store.deletions.remove_rows(former.number, 400):
         pass
     assert await store.deletions.former_logs() == []
+    await store.deletions.delete_tenant("never was", TenantDeletion(size=0, deleted_at=NOON))

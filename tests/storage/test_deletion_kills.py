@@ -23,7 +23,7 @@ from whence.storage.sqlite.highwater import HighWater
 
 STEPS_MAX = 20
 KEYS_ONLY = "keys-only"
-"""A tenant without events, which leaves no former log."""
+"""A tenant without events."""
 
 
 async def prepare(folder: Path) -> None:
@@ -71,20 +71,21 @@ def nothing_decided(_path: str, _connection: object) -> None:
 
 def all_done(self: ErasureLedger) -> list[Any]:
     """Mutant: what was intended was done."""
-    return [entry for _, entry in self._lines()]
+    return [line.entry for line in self._lines()]
 
 
-def as_if_done(ledger: ErasureLedger, intent: Any, *, happened: bool) -> None:
+def as_if_done(ledger: ErasureLedger, ended: Any) -> None:
     """Mutant: each intent ends as a deletion."""
-    ledger._add(intent.tenant, f"deleted@{intent.deleted_at}", intent.events)
+    for intent, _ in ended:
+        ledger._add(f"{intent.tenant} deleted@{intent.deleted_at}".encode())
 
 
 @catches(
     replaced(ErasureLedger, "read", all_done, "an_intent_is_a_deletion"),
-    replaced(ErasureLedger, "end_deletion", as_if_done, "all_intents_end_as_deletions"),
-    replaced(engine, "decide_deletions", nothing_decided, "the_next_process_does_not_look"),
-    replaced(backup, "decide_deletions", nothing_decided, "the_restore_does_not_look"),
-    replaced(deletions, "_decide", nothing_decided, "a_deletion_has_no_end"),
+    replaced(ErasureLedger, "end", as_if_done, "all_intents_end_as_deletions"),
+    replaced(engine, "decide_removals", nothing_decided, "the_next_process_does_not_look"),
+    replaced(backup, "decide_removals", nothing_decided, "the_restore_does_not_look"),
+    replaced(deletions, "decide", nothing_decided, "a_deletion_has_no_end"),
 )
 @pytest.mark.parametrize("tenant", [TENANT, pytest.param(KEYS_ONLY, marks=pytest.mark.slow)])
 def test_a_restore_repeats_a_deletion_that_happened_and_no_other(tenant: str, tmp_path: Path) -> None:

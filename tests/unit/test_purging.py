@@ -20,7 +20,7 @@ from whence.storage.purging import (
 )
 from whence.storage.removals import REMOVED_AT_ONCE, RETENTION_APPLIED, Purge
 from whence.storage.resolve import Kind
-from whence.tiles import appended_leaves
+from whence.tiles import appended_tiles
 
 KINDS = {
     1: Kind(1, "job.completed", "artifact", "user", "success"),
@@ -103,9 +103,9 @@ def test_an_empty_bucket_loses_its_rows_and_those_of_its_children() -> None:
 def test_leaves_go_on_where_the_last_tile_ends() -> None:
     """Only tiles that change are named."""
     leaf = b"x" * 32
-    assert list(appended_leaves(0, b"", leaf * 3)) == [(0, leaf * 3)]
-    assert list(appended_leaves(255, b"y" * 255 * 32, leaf * 2)) == [(0, b"y" * 255 * 32 + leaf), (1, leaf)]
-    assert list(appended_leaves(512, b"", leaf * 256)) == [(2, leaf * 256)]
+    assert list(appended_tiles(0, b"", leaf * 3)) == [(0, leaf * 3)]
+    assert list(appended_tiles(255, b"y" * 255 * 32, leaf * 2)) == [(0, b"y" * 255 * 32 + leaf), (1, leaf)]
+    assert list(appended_tiles(512, b"", leaf * 256)) == [(2, leaf * 256)]
 
 
 def said(*ranges: tuple[int, int]) -> Announced:

@@ -15,7 +15,16 @@ from whence.permissions import key_hash
 from whence.tiles import Tile
 from whence.wire.seals import ConsistencyBody, LogKeysBody
 
-__all__ = ["KEY_AS_TEXT", "CheckedLog", "Contradiction", "Evidence", "Seen", "Watch", "given_key", "verified"]
+__all__ = [
+    "KEY_AS_TEXT",
+    "CheckedLog",
+    "Contradiction",
+    "ContradictionEvidence",
+    "Seen",
+    "Watch",
+    "given_key",
+    "verified",
+]
 
 
 class Seen(NamedTuple):
@@ -112,7 +121,7 @@ class NoteOf(msgspec.Struct, frozen=True, kw_only=True):
     server: str
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class ContradictionEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What shows that a log contradicts itself: two checkpoints, and the proof that should have joined them."""
 
     consistency: ConsistencyBody
@@ -126,7 +135,7 @@ class Contradiction(Unsound):
 
     def __init__(self, why: str, older: Seen, newer: Seen, hashes: Sequence[bytes]) -> None:
         super().__init__(why)
-        self.evidence = Evidence(
+        self.evidence = ContradictionEvidence(
             consistency=ConsistencyBody(
                 from_=older.checkpoint.size,
                 hashes=[encode_base64(each) for each in hashes],

@@ -5,7 +5,7 @@ from whence.storage.deletions import TENANT_TABLES, FormerLog, TenantDeletion, f
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.credentials import Run
 from whence.storage.postgres.erasure_ledger import note
-from whence.storage.postgres.followers import RunAs
+from whence.storage.postgres.followers import RunAs, WriteAs
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, head_row, refuse_renumbered
 from whence.storage.removals import Erased
 from whence.storage.sql import load_blocks
@@ -18,15 +18,17 @@ _SQL = load_blocks("whence.storage.postgres")
 class PostgresDeletions:
     """How one database deletes tenants; see `Deletions`."""
 
-    def __init__(self, read: Run, remove_as: RunAs) -> None:
+    def __init__(self, read: Run, write_as: WriteAs, remove_as: RunAs) -> None:
         """`remove_as` writes with the rights of a removal."""
         self._read = read
+        self._write_as = write_as
         self._remove_as = remove_as
 
     async def delete_tenant(self, tenant: str, deletion: TenantDeletion) -> None:
         """Delete keys, sessions and definitions, and make the log a former one."""
 
-        async def delete(connection: Connection, owner: Tenant) -> None:
+        async def delete(connection: Connection, owner: Tenant) -> bool:
+            """Returns False, and changes nothing, when the tenant has no number for its former log yet."""
             await refuse_renumbered(connection, owner)
             # Otherwise a key that is being added would not be seen here, and survive.
             await connection.execute(_SQL["lock_limit"], tenant)
@@ -36,6 +38,8 @@ class PostgresDeletions:
             refusal = refuse_deletion(deletion, head.size if head else 0, kinds)
             if refusal is not None:
                 raise refusal
+            if owner.number == NO_TENANT:
+                return not await connection.fetchval(_SQL["has_anything"], tenant)
             deleted_at = deletion.deleted_at
             if not deletion.noted:
                 # A key that was made since the caller looked at the clock goes too.
@@ -47,16 +51,17 @@ class PostgresDeletions:
             await connection.execute(_SQL["delete_sessions_of_tenant"], tenant)
             await connection.execute(_SQL["delete_keys"], tenant, deleted_at)
             await connection.execute(_SQL["delete_definitions"], tenant)
-            if owner.number == NO_TENANT:
-                return
             epoch = await connection.fetchval(_SQL["last_epoch"], owner.number)
             size, root = (head.size, head.tree().root()) if head else (0, EMPTY_ROOT)
             values = (tenant, epoch, size, root, deleted_at)
             await connection.execute(_SQL["add_former_log"], owner.number, *values)
             await connection.execute(_SQL["rename_tenant"], owner.number, former_name(owner.number))
             await connection.execute(_SQL["rename_head"], owner.number, former_name(owner.number))
+            return True
 
-        await self._remove_as(tenant, delete)
+        if not await self._remove_as(tenant, delete):
+            await self._write_as(tenant, refuse_renumbered, make=True)
+            await self._remove_as(tenant, delete)
 
     async def former_logs(self, tenant: str | None = None) -> list[FormerLog]:
         """The former logs."""

@@ -12,10 +12,10 @@ from whence import rollups, transitions
 from whence.actor_totals import Counted, subtracted
 from whence.errors import Unsound
 from whence.merkle import HASH_SIZE
-from whence.storage.folding import BucketName
+from whence.storage.folding import BucketName, SetStatements
 from whence.storage.postgres.actor_totals import fold_actor_totals
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.packed_sets import SetStatements, fold_counts
+from whence.storage.postgres.packed_sets import fold_counts
 from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.postgres.transitions import fold_transitions
 from whence.storage.purging import (
@@ -33,7 +33,7 @@ from whence.storage.resolve import Kind
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 from whence.storage.walks import run_walk_async
-from whence.tiles import TILE_WIDTH, appended_leaves
+from whence.tiles import TILE_WIDTH, appended_tiles
 
 __all__ = ["forget_content", "purge_events", "tile_leaves"]
 
@@ -96,7 +96,7 @@ async def tile_leaves(connection: Connection, tenant_no: int, retained_from: int
     leaves = await connection.fetchval(_SQL["leaves"], tenant_no, tiled, retained_from - 1)
     if len(leaves) != (retained_from - 1 - tiled) * HASH_SIZE:
         raise Unsound("Events of the log are missing. Run 'whence verify'.")
-    numbers, hashes = zip(*appended_leaves(tiled, partial, leaves + more), strict=True)
+    numbers, hashes = zip(*appended_tiles(tiled, partial, leaves + more), strict=True)
     await connection.execute(_SQL["put_tile"], tenant_no, [0] * len(numbers), numbers, hashes)
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from whence.durable_files import sync_file, sync_folder
 from whence.errors import RolledBack, StoreRefused, Unsound
-from whence.storage.backends import Progress, Restored
+from whence.storage.backends import ReportProgress, Restored
 from whence.storage.removals import UNFINISHED_RESTORE, Erased
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest
 from whence.storage.sql import load_blocks
@@ -32,9 +32,9 @@ from whence.storage.sqlite.connection import (
     refuse_changed_schema,
     refusing,
 )
-from whence.storage.sqlite.deletions import decide_deletions
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.highwater import HighWater, Mark, is_behind, mark_of, recorded_mark
+from whence.storage.sqlite.interrupted_removals import decide_removals
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.storage.sqlite.verify import verify
 from whence.storage.verification import Report
@@ -49,7 +49,7 @@ _BESIDE = ("-wal", "-shm", "-journal")
 """Files that SQLite keeps beside a database. It would take them for those of the database that replaces it."""
 
 
-def backup(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Report:
+def backup(source: str, destination: str, *, force: bool = False, progress: ReportProgress | None = None) -> Report:
     """Copy the store at the path `source` to `destination`, as of one commit. The copy has this release's schema.
 
     A server may write to the store meanwhile; its write-ahead log grows until the copy is complete. The copy gets its
@@ -76,7 +76,7 @@ def restore(
     destination: str,
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     deleted: Mapping[str, bool] | None = None,
 ) -> Restored:
     """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.
@@ -132,29 +132,31 @@ def _check_paths(source: str, destination: str) -> None:
 def _erased_before(destination: str, deleted: Mapping[str, bool]) -> list[Erased]:
     """What the ledger of a store says that was erased. Raises StoreRefused as `restore`."""
     ledger = ErasureLedger(destination)
-    if ledger.undecided_deletions() and Path(destination).exists():
+    if ledger.undecided() and Path(destination).exists():
         _decide_by_replaced(destination)
-    for intent in ledger.undecided_deletions():
-        if intent.tenant not in deleted:
-            at = format_time(intent.deleted_at or 0)
+    undecided = ledger.undecided()
+    for intent in undecided:
+        if intent.deleted_at is not None and intent.tenant not in deleted:
+            at = format_time(intent.deleted_at)
             raise StoreRefused(
                 f"The deletion of the tenant {intent.tenant} was begun at {at}, and nothing says whether it was done. "
                 f"If it was, add --deleted {intent.tenant}, and it is deleted again. If it was not, add --not-deleted "
                 f"{intent.tenant}. Nothing was changed."
             )
-        ledger.end_deletion(intent, happened=deleted[intent.tenant])
+    # An erasure counts as done: the server that takes a hold decides first what came before it.
+    ledger.end([(intent, intent.deleted_at is None or deleted[intent.tenant]) for intent in undecided])
     return ledger.read()
 
 
 def _decide_by_replaced(path: str) -> None:
-    """Let the store that is replaced say how deletions ended, if it has all that it acknowledged."""
+    """Let the store that is replaced say how removals ended, if it has all that it acknowledged."""
     recorded = recorded_mark(path)
     with suppress(apsw.Error, RolledBack):  # it may be damaged
         connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             connection.set_busy_timeout(BUSY_MS)
             _refuse_behind(connection, recorded)
-            decide_deletions(path, connection)
+            decide_removals(path, connection)
         finally:
             close_untouched(connection)
 

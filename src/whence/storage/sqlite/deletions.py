@@ -1,17 +1,11 @@
-"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between.
-
-The ledger gets the intent within the transaction of a deletion, and its end in a later one. Whoever holds the write
-lock finds an intent without an end only if its process was stopped in between, and the file says then how it ended.
-"""
+"""Deleting tenants, on SQLite. A part of a deletion is a request of the writer, so no append comes in between."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import apsw
 
-from whence.errors import StoreRefused, Unavailable
-from whence.merkle import EMPTY_ROOT
+from whence.errors import Unavailable
 from whence.storage.deletions import (
     TENANT_TABLES,
     DeletionRefused,
@@ -21,11 +15,13 @@ from whence.storage.deletions import (
     refuse_deletion,
 )
 from whence.storage.sql import load_blocks
+from whence.storage.sqlite.append import head_draft
 from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
+from whence.storage.sqlite.interrupted_removals import decide
 from whence.storage.sqlite.rows import head_row
 
-__all__ = ["SQLiteDeletions", "decide_deletions"]
+__all__ = ["SQLiteDeletions"]
 
 _SQL = load_blocks("whence.storage.sqlite")
 
@@ -42,12 +38,15 @@ class SQLiteDeletions:
         """Delete keys, sessions and definitions, and make the log a former one."""
 
         def delete(connection: apsw.Connection) -> DeletionRefused | None:
-            head = head_row(connection, tenant)
+            row = head_row(connection, tenant)
             kinds: Sequence[str] = [kind for (kind,) in connection.execute(_SQL["definition_kinds"], (tenant,))]
-            refusal = refuse_deletion(deletion, head.size if head else 0, kinds)
+            refusal = refuse_deletion(deletion, row.size if row else 0, kinds)
             if refusal is not None:
                 return refusal  # raising it would undo the writer's whole group
-            number, deleted_at = head.tenant_no if head else 0, deletion.deleted_at
+            if row is None and not connection.execute(_SQL["has_anything"], (tenant,)).get:
+                return None
+            head = head_draft(connection, tenant)  # makes it: a former log has a number, also without events
+            number, deleted_at = head.tenant_no, deletion.deleted_at
             if not deletion.noted:
                 # A key that was made since the caller looked at the clock goes too.
                 newest_key: int = connection.execute(_SQL["newest_key"], (tenant,)).get
@@ -56,19 +55,17 @@ class SQLiteDeletions:
             connection.execute(_SQL["delete_sessions_of_tenant"], (tenant,))
             connection.execute(_SQL["delete_keys"], (tenant, deleted_at))
             connection.execute(_SQL["delete_definitions"], (tenant,))
-            if head is not None:
-                epoch = connection.execute(_SQL["last_epoch"], (number,)).get
-                root = head.tree().root() if head.size else EMPTY_ROOT
-                values = (number, tenant, epoch, head.size, root, deleted_at, 0)
-                connection.execute(_SQL["add_former_log"], values)
-                connection.execute(_SQL["rename_tenant"], (number, former_name(number)))
+            epoch = connection.execute(_SQL["last_epoch"], (number,)).get
+            values = (number, tenant, epoch, head.size, head.tree.root(), deleted_at, 0)
+            connection.execute(_SQL["add_former_log"], values)
+            connection.execute(_SQL["rename_tenant"], (number, former_name(number)))
             return None
 
         refusal = await self._write(delete)
         if refusal is not None:
             raise refusal
         if not deletion.noted:
-            await self._write(lambda connection: _decide(connection, self._ledger))
+            await self._write(lambda connection: decide(connection, self._ledger))
 
     def _intend(self, connection: apsw.Connection, tenant: str, number: int, deleted_at: int) -> None:
         """Note the intent in the ledger. Raises Unavailable when that fails: then nothing is deleted."""
@@ -101,27 +98,3 @@ class SQLiteDeletions:
 
         left: bool = await self._write(remove)
         return left
-
-
-def decide_deletions(path: str, connection: apsw.Connection) -> None:
-    """Note in the ledger of the file at `path` how the deletions ended that were interrupted. What cannot be found out
-    or noted now is left for the next process that opens the file, or for the operator."""
-    ledger = ErasureLedger(path)
-    # Only a restore has to refuse a damaged ledger.
-    with suppress(apsw.Error, StoreRefused):
-        if ledger.undecided_deletions():
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                _decide(connection, ledger)
-            finally:
-                connection.execute("ROLLBACK")
-
-
-def _decide(connection: apsw.Connection, ledger: ErasureLedger) -> None:
-    """Note how each undecided deletion ended, by what the file has committed. The connection holds the write lock.
-    Raises StoreRefused for a damaged ledger."""
-    for intent in ledger.undecided_deletions():
-        asked = (intent.tenant, intent.deleted_at, len(intent.events))
-        happened: int = connection.execute(_SQL["was_deleted"], asked).get
-        with suppress(OSError):
-            ledger.end_deletion(intent, happened=bool(happened))

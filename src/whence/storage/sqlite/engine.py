@@ -57,12 +57,13 @@ from whence.storage.sqlite.connection import (
 )
 from whence.storage.sqlite.counts import actor_stats, count_by_word, total
 from whence.storage.sqlite.credentials import SQLiteCredentials
-from whence.storage.sqlite.deletions import SQLiteDeletions, decide_deletions
+from whence.storage.sqlite.deletions import SQLiteDeletions
 from whence.storage.sqlite.event_cache import EventCache
 from whence.storage.sqlite.feed import part_of_feed, position_before
 from whence.storage.sqlite.followers import SQLiteFollowers
 from whence.storage.sqlite.highwater import HighWater
 from whence.storage.sqlite.histogram import histogram
+from whence.storage.sqlite.interrupted_removals import decide_removals
 from whence.storage.sqlite.names import names_of
 from whence.storage.sqlite.page_cache import PageCache
 from whence.storage.sqlite.pages import events_of_keys, events_of_page, events_passed
@@ -475,7 +476,8 @@ class SQLiteStore(SQLiteReads):
             if self._high_water is not None:
                 undo.callback(self._high_water.close)
                 self._high_water.check(self._writing, accept_rollback=accept_rollback)
-                decide_deletions(path, self._writing)
+                if not restoring:  # the file is a backup then, and says nothing of what happened since
+                    decide_removals(path, self._writing)
             reading = [connect(path, READER_CACHE_KIB) for _ in range(readers)]
             undo.pop_all()
         super().__init__(path, reading)

@@ -11,6 +11,7 @@ from whence import rollups, transitions
 from whence.actor_totals import subtracted
 from whence.errors import Unsound
 from whence.merkle import HASH_SIZE
+from whence.storage.folding import SetStatements
 from whence.storage.purging import (
     Departing,
     PurgeRow,
@@ -27,12 +28,12 @@ from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import fold_actor_totals
 from whence.storage.sqlite.append import NameCache
-from whence.storage.sqlite.packed_sets import SetStatements, fold_counts
+from whence.storage.sqlite.packed_sets import fold_counts
 from whence.storage.sqlite.payload_index import forget_payload_values
 from whence.storage.sqlite.rows import key_of
 from whence.storage.sqlite.transitions import fold_transitions
 from whence.storage.walks import run_walk
-from whence.tiles import TILE_WIDTH, appended_leaves
+from whence.tiles import TILE_WIDTH, appended_tiles
 
 __all__ = ["forget_content", "forget_deliveries", "purge_events", "tile_leaves"]
 
@@ -97,7 +98,7 @@ def tile_leaves(connection: apsw.Connection, tenant_no: int, retained_from: int,
     leaves: bytes = connection.execute(_SQL["leaves"], keys).get
     if len(leaves) != (retained_from - 1 - tiled) * HASH_SIZE:
         raise Unsound("Events of the log are missing. Run 'whence verify'.")
-    tiles = appended_leaves(tiled, partial, leaves + more)
+    tiles = appended_tiles(tiled, partial, leaves + more)
     connection.executemany(_SQL["put_tile"], [(tenant_no, 0, tile, hashes) for tile, hashes in tiles])
 
 

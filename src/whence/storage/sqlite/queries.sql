@@ -538,6 +538,11 @@ SELECT DISTINCT kind FROM definition WHERE tenant = ?
 SELECT coalesce((SELECT leaf FROM event WHERE key = (?1 << 40 | 1)),
                 (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = ?1 AND level = 0 AND number = 0))
 
+-- name: has_anything
+-- Whether a tenant without events has keys, sessions or definitions.
+SELECT EXISTS (SELECT 1 FROM api_key WHERE tenant = ?1) OR EXISTS (SELECT 1 FROM session WHERE tenant = ?1)
+    OR EXISTS (SELECT 1 FROM definition WHERE tenant = ?1)
+
 -- name: delete_sessions_of_tenant
 DELETE FROM session
  WHERE tenant = ?1 OR (tenant IS NULL AND key_id IN (SELECT id FROM api_key WHERE tenant = ?1))
@@ -568,9 +573,17 @@ SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
  WHERE CASE WHEN ?1 IS NULL THEN removed = 0 ELSE tenant = ?1 END ORDER BY number
 
 -- name: was_deleted
--- Whether a tenant was deleted at a time. One without events leaves no former log, only no keys.
-SELECT EXISTS (SELECT 1 FROM former_log WHERE tenant = ?1 AND deleted_at = ?2)
-    OR ?3 = 0 AND NOT EXISTS (SELECT 1 FROM api_key WHERE tenant = ?1 AND created_at <= ?2)
+-- Whether a tenant was deleted at a time.
+SELECT EXISTS (SELECT 1 FROM former_log WHERE tenant = ? AND deleted_at = ?)
+
+-- name: has_payload
+-- Whether the payload of an event is there, which is known by the beginning of its leaf. So is the next one.
+SELECT EXISTS (SELECT 1 FROM event WHERE key = ?1 AND substr(leaf, 1, length(?2)) = ?2 AND payload IS NOT NULL)
+
+-- name: has_another_actor
+-- Whether the actor of an event has another id.
+SELECT EXISTS (SELECT 1 FROM event AS e JOIN actor AS a ON a.key = e.tenant_no << 40 | e.actor
+                WHERE e.key = ?1 AND substr(e.leaf, 1, length(?2)) = ?2 AND a.actor_id <> ?3)
 
 -- name: former_log_removed
 UPDATE former_log SET removed = 1 WHERE number = ?

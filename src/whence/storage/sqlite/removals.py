@@ -3,6 +3,7 @@ statements."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -19,6 +20,7 @@ from whence.storage.sqlite.append import NameCache, head_draft
 from whence.storage.sqlite.connection import connect
 from whence.storage.sqlite.credentials import Write
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
+from whence.storage.sqlite.interrupted_removals import decide
 from whence.storage.sqlite.payload_index import forget_payload_values
 from whence.storage.sqlite.purge import forget_content, purge_events
 from whence.storage.sqlite.rows import head_row, key_of, number_of
@@ -45,16 +47,20 @@ class SQLiteRemovals:
         self._names = names
         self._serving = serving
         self._ledger = ErasureLedger(path)
+        self._undecided = False  # whether an intent of this process may have no end
 
     async def erase_payloads(
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
     ) -> int:
         """Erase payloads, with their salts and with what webhooks answered to them."""
+        noted: list[Erased] = []
 
         def erase(connection: apsw.Connection, head: HeadDraft) -> int:
-            return self._erase_payloads(connection, head, positions, erased_at)
+            return self._erase_payloads(connection, head, positions, erased_at, noted)
 
-        return await self._remove(tenant, erase, holds)
+        done = await self._remove(tenant, erase, holds)
+        await self._end(noted)
+        return done
 
     async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
         """Remove events, with their rows in every count."""
@@ -69,6 +75,7 @@ class SQLiteRemovals:
     ) -> int:
         """Replace the id of an actor."""
         type_, id_ = actor
+        noted: list[Erased] = []
 
         def erase(connection: apsw.Connection, head: HeadDraft) -> int:
             name, key = _stored_actor(connection, head.tenant_no, type_, spellings(id_))
@@ -76,7 +83,7 @@ class SQLiteRemovals:
                 return 0
             row: Any = connection.execute(_SQL["event_of_actor"], (head.tenant_no, number_of(key))).fetchone()
             if row is not None:
-                self._note(tenant, [(number_of(row[0]), row[1])], new_id)
+                self._note(Erased(tenant, ((number_of(row[0]), row[1]),), new_id), noted)
             connection.execute(_SQL["erase_actor"], (new_id, erased_at, key))
             connection.execute(_SQL["erase_answers_of_actor"], (head.tenant_no, number_of(key)))
             self._names.forget([(head.tenant_no, name, type_)])
@@ -84,13 +91,20 @@ class SQLiteRemovals:
             events: int = connection.execute(_SQL["events_of_actor"], (head.tenant_no, number_of(key))).get
             return events
 
-        return await self._remove(tenant, erase, holds)
+        done = await self._remove(tenant, erase, holds)
+        await self._end(noted)
+        return done
 
     def _erase_payloads(
-        self, connection: apsw.Connection, head: HeadDraft, positions: Sequence[int], erased_at: int
+        self,
+        connection: apsw.Connection,
+        head: HeadDraft,
+        positions: Sequence[int],
+        erased_at: int,
+        noted: list[Erased],
     ) -> int:
-        """Erase the payloads at these positions, and return how many there were. Raises Unsound where a salt is
-        missing."""
+        """Erase the payloads at these positions, and return how many there were. Adds to `noted` what it notes in the
+        ledger. Raises Unsound where a salt is missing."""
         lasting = lasting_kinds(Kind(*row) for row in connection.execute(_SQL["kinds"], (head.tenant_no,)))
         going: list[tuple[int, bytes, int]] = []
         erased: list[tuple[int, bytes]] = []
@@ -109,20 +123,36 @@ class SQLiteRemovals:
         connection.executemany(_SQL["erase_payload"], going)
         forget_content(connection, head.tenant_no, positions)
         if erased:
-            self._note(head.tenant, erased)
+            self._note(Erased(head.tenant, tuple(erased)), noted)
             connection.execute(_SQL["save_erasure"], (head.tenant_no, head.payload_bytes, head.measured_to))
         return len(erased)
 
-    def _note(self, tenant: str, events: Sequence[tuple[int, bytes]], new_id: str | None = None) -> None:
-        """Note in the ledger what is about to be erased. Raises Unavailable when that fails: then nothing is erased."""
+    def _note(self, erased: Erased, noted: list[Erased]) -> None:
+        """Note in the ledger what is about to be erased, and add it to `noted`. Raises Unavailable when that fails:
+        then nothing is erased."""
+        self._undecided = True
         try:
-            self._ledger.add(tenant, events, new_id)
+            self._ledger.add(erased.tenant, erased.events, erased.new_id)
         except OSError as error:
             raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
+        noted.append(erased)
+
+    async def _end(self, noted: Sequence[Erased]) -> None:
+        """Note in the ledger that these erasures have happened. If that fails, the file says so."""
+        if noted:
+            with suppress(OSError):
+                await asyncio.to_thread(self._ledger.end, [(erased, True) for erased in noted])
 
     async def settle(self, tenant: str) -> None:
-        """Wait for the requests that the writer has: it takes one after the other."""
-        await self._write(lambda _connection: None)
+        """Wait for the requests that the writer has: it takes one after the other. An erasure that failed is decided,
+        so that a hold that comes after it keeps what it has not erased."""
+
+        def decide_all(connection: apsw.Connection) -> None:
+            if self._undecided:
+                decide(connection, self._ledger)
+                self._undecided = False
+
+        await self._write(decide_all)
 
     async def unseen_erasures(self) -> list[Erased]:
         """Nothing: `whence restore` returns what has to be erased again."""

@@ -18,7 +18,7 @@ from whence.durable_files import sync_folder
 from whence.errors import Unavailable, Unsound
 from whence.storage.seals import Signed
 
-__all__ = ["Recorder", "SignedRecord"]
+__all__ = ["SignedRecord", "SignedRecordWriter"]
 
 _LINES_MAX = 10_000
 """The file is written anew when it has so many lines more than origins."""
@@ -150,7 +150,7 @@ class _Wanted(NamedTuple):
             self.future.set_result(is_allowed)
 
 
-class Recorder:
+class SignedRecordWriter:
     """Writes a record in a thread. What is asked for while it writes is written together next."""
 
     def __init__(self, record: SignedRecord) -> None:
@@ -183,6 +183,15 @@ class Recorder:
                 allowed = self._record.put_all([(each.origin, each.signed) for each in group])
             except Exception as failure:
                 error = failure
-            for each, is_allowed in zip(group, allowed, strict=True):
-                with contextlib.suppress(RuntimeError):  # its loop has ended
-                    each.loop.call_soon_threadsafe(each.resolve, is_allowed, error)
+            for loop in {each.loop for each in group}:
+                with contextlib.suppress(RuntimeError):  # it has ended
+                    loop.call_soon_threadsafe(_resolve_all, loop, group, allowed, error)
+
+
+def _resolve_all(
+    loop: asyncio.AbstractEventLoop, group: Sequence[_Wanted], allowed: Sequence[bool], error: Exception | None
+) -> None:
+    """Tell those who wait on a loop. One call for all of them wakes the loop once."""
+    for each, is_allowed in zip(group, allowed, strict=True):
+        if each.loop is loop:
+            each.resolve(is_allowed, error)
