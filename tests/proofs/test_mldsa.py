@@ -25,7 +25,7 @@ from whence.cli.export_check import check_folder
 from whence.cli.trusted_keys import Trust
 from whence.errors import Unsound
 from whence.notes import KeyType, NoteSigner, VerifierKey, parse_verifier_key, signature_line, verify_bytes
-from whence.witness_policy import Policy, Witness
+from whence.witness_policy import Witness, WitnessPolicy
 
 pytestmark = pytest.mark.skipif(NODE is None and not os.environ.get("CI"), reason="Node is not installed")
 
@@ -124,7 +124,7 @@ def test_an_export_is_checked_by_the_second_key(tmp_path: Path) -> None:
     second = Cosigner(ORIGIN, bytes(32), KeyType.COSIGNATURE_MLDSA44)
     first = parse_verifier_key((folder / "key").read_text().strip())
     stranger = NoteSigner(ORIGIN, bytes(range(32))).key
-    quorum = Policy((), {"w": Witness(second.key, "")}, {}, "w")
+    quorum = WitnessPolicy((), {"w": Witness(second.key, "")}, {}, "w")
     for signs in (False, True):
         if signs:
             note = (folder / "checkpoint").read_text() + signature_line(second.cosign(CHECKPOINT, 5))
