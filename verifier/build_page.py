@@ -16,7 +16,16 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 TARGET = FOLDER.parent / "src" / "whence" / "data" / "whence-verify.html"
-MODULES = ("sha2.mjs", "ed25519.mjs", "verify.mjs", "filters.mjs", "exports.mjs", "page.mjs")
+MODULES = (
+    "sha2.mjs",
+    "ed25519.mjs",
+    "shake.mjs",
+    "mldsa44.mjs",
+    "verify.mjs",
+    "filters.mjs",
+    "exports.mjs",
+    "page.mjs",
+)
 _IMPORT = re.compile(r"^import \{[^}]*\} from \"\./[\w.]+\";\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?function |const |class )", re.MULTILINE)
 _DECLARED = re.compile(r"^(?:export )?(?:async )?(?:function\*?|const|let|class) (\w+)", re.MULTILINE)

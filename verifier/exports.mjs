@@ -2,7 +2,7 @@
 // any size needs the same memory. Works in Node and in browsers.
 
 import { Sha256, sha256 } from "./sha2.mjs";
-import { areEqual, bytesOfBase64, bytesOfText, checkedPayload, fieldsOf, hexOf, joined, nodeHash, NotProven, parseEnvelope, textOf, verifyCheckpoint } from "./verify.mjs";
+import { areEqual, bytesOfBase64, bytesOfText, checkedPayload, demandCosigned, ED25519, fieldsOf, hexOf, joined, nodeHash, NotProven, parseEnvelope, textOf, verifyCheckpoint } from "./verify.mjs";
 import { matchesFilter, microseconds, parseFilter } from "./filters.mjs";
 
 const MANIFEST = "manifest.json";
@@ -45,6 +45,22 @@ const COUNTED = ["boundary", "completeFrom", "entries", "erased", "events", "fir
  * @typedef {{origin: string, asOf: number, events: number, erased: number, leafOnly: number,
  *   firstPosition: number | null, completeFrom: number | null, boundary: number | null, filter: Record<string, unknown>, tables: string[], steps: string[], claims: string[]}} ProvenExport */
 
+/** What is said of an export of a whole tenant, which has the events in the folder `events`. */
+export const OTHER_FILES = "The other files are those that the server sent when the tenant was exported. Nobody signed them.";
+
+/** Whether a folder is the export of a whole tenant.
+ * @param {string[]} names of what lies in it */
+export function isTenantExport(names) {
+  return names.includes("tenant.json") && !names.includes("manifest.json");
+}
+
+/** Whether the text of the file `key` is a key. It is the one by Ed25519, so of another type only the name is compared.
+ * @param {import("./verify.mjs").Key} key @param {string} text */
+function isKeyFile(key, text) {
+  if (key.type !== ED25519 && text.startsWith(`${key.name}+`)) return true;
+  return text === `${key.name}+${key.id}+${btoa(String.fromCharCode(key.type, ...key.publicKey))}\n`;
+}
+
 /** Verifies an export. Throws NotProven with the first thing that is wrong.
  * @param {Folder} folder @param {import("./verify.mjs").Key} key the log's, from where the reader keeps it
  * @param {import("./verify.mjs").Key[]} [witnesses] whose cosignatures have to be there
@@ -57,11 +73,9 @@ export async function verifyExport(folder, key, witnesses = []) {
     const tables = checkNames(folder.names, manifest.files);
     const query = parseFilter(manifest.filter.meaning);
     steps.push("The manifest has the form that it should have, and the folder has the files that it lists.");
-    const keyText = `${key.name}+${key.id}+${btoa(String.fromCharCode(key.type, ...key.publicKey))}\n`;
-    if (textOf(await wholeFile(folder, "key"), "The file key") !== keyText) throw new NotProven("The file key is not the key that was given.");
+    if (!isKeyFile(key, textOf(await wholeFile(folder, "key"), "The file key"))) throw new NotProven("The file key is not the key that was given.");
     const checkpoint = verifyCheckpoint(await wholeFile(folder, "checkpoint"), key, witnesses);
-    const missing = witnesses.find(({ name }) => !checkpoint.witnesses.includes(name));
-    if (missing) throw new NotProven(`The checkpoint is not cosigned by ${missing.name}.`);
+    demandCosigned(checkpoint, witnesses);
     steps.push(...checkpoint.steps);
     if (manifest.origin !== checkpoint.origin || BigInt(manifest.asOf) !== checkpoint.size) throw new NotProven("The manifest names another log or size than its checkpoint.");
     const reader = new EntryReader(manifest, query);

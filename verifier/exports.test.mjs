@@ -50,6 +50,14 @@ test("exports that hold are proven, and others are not, in whatever parts they a
   }
 });
 
+test("each of the witnesses that are given has to have cosigned, also one that has the name of another", async () => {
+  const { witness } = JSON.parse(readFileSync(join(FOLDER, "vectors", "notes.json"), "utf8")).notes[0];
+  const { files } = exports.find(({ name }) => name === "cosigned by a witness");
+  const [one, other] = [parseKey(witness), { ...parseKey(witness), id: "00000000" }];
+  assert.match((await verifyExport(folderOf(files, 1 << 20), parseKey(key), [one])).steps.join(), /It is cosigned by witness.example\/w1/);
+  await assert.rejects(verifyExport(folderOf(files, 1 << 20), parseKey(key), [one, other]), /not cosigned by witness.example\/w1/);
+});
+
 test("what is wrong is said", async () => {
   const said = {
     "an event that does not match is dropped": /Position 6 is missing/,
@@ -147,6 +155,10 @@ test("the command says what an export proves", (t) => {
   t.after(() => rmSync(dirname(announced), { recursive: true }));
   assert.equal(run("--key", key, "--rotation", announced).status, 0); // the former key stays good
   assert.equal(run("--key", rotations[0].next).status, 5);
+  const stranger = "log.example/acme/1+ddcfb952+ATtqJ7zOtqQtYqOo0CpvDXNlMhV3HeJDpjrASKGLWdop";
+  assert.match(run("--key", stranger).stderr, /The file key is not the key that was given/);
+  const second = JSON.parse(readFileSync(join(FOLDER, "vectors", "mldsa44.json"), "utf8")).key;
+  assert.match(run("--key", second).stderr, /The key has not signed/); // but is a key of this name
   put(exports.find(({ name }) => name === "the end is cut off"));
   assert.deepEqual([run("--key", key).status, run("--key", key, "--steps").stdout.split("\n").length], [5, 3]);
   rmSync(join(folder, "key"));

@@ -1,7 +1,7 @@
 // The page: files and a key in, a verdict in words out. What comes from a file is only ever shown as text.
 
-import { verifyExport } from "./exports.mjs";
-import { demandCosigned, followedKeys, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
+import { isTenantExport, OTHER_FILES, verifyExport } from "./exports.mjs";
+import { demandCosigned, followedKeys, keyOfNote, keyOfProof, NotProven, originOfProof, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
 /** How much of a file is read at a time. The page can be used meanwhile. */
 const PART_BYTES = 1024 * 1024;
@@ -81,11 +81,11 @@ async function check() {
 /** What is shown of what is given. @returns {Promise<HTMLElement[]>} */
 async function verdict() {
   try {
-    const key = givenKey();
-    if (kind() === "event") return shownEvent(await provenEvent(key));
-    if (kind() === "export") return await shownExport(key);
+    const trust = await trusted();
+    if (kind() === "event") return shownEvent(await provenEvent(trust));
+    if (kind() === "export") return await shownExport(trust);
     const proof = consistencyFile.files?.length ? await read(consistencyFile) : null;
-    return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, [key]));
+    return shownConsistency(verifyConsistency(await read(olderFile), await read(newerFile), proof, trust.keys, trust.witnesses));
   } catch (error) {
     if (error instanceof NotProven) {
       return shown("Not proven", false, error.message, [...error.steps.map((step) => element("li", step)), element("li", error.message, "no")]);
@@ -95,14 +95,28 @@ async function verdict() {
   }
 }
 
-/** The event of the chosen proof, by the key or by one that followed it, and by the witnesses that are given.
- * @param {import("./verify.mjs").Key} key */
-async function provenEvent(key) {
+/** Whom the reader believes: the given key of the log and those that followed it, and the witnesses.
+ * @typedef {{keys: import("./verify.mjs").Key[], witnesses: import("./verify.mjs").Key[]}} Trust */
+
+/** @returns {Promise<Trust>} */
+async function trusted() {
+  const key = givenKey();
   const witnesses = witnessField.value.split("\n").filter((line) => line.trim()).map(witnessKey);
-  const data = await read(proofFile);
   const rotations = await Promise.all(Array.from(rotationFiles.files ?? [], contentOf));
-  const keys = followedKeys(key, rotations);
-  const proven = verifyProof(data, keys.length > 1 ? keyOfProof(data, keys) : key, witnesses);
+  return { keys: followedKeys(key, rotations.sort((one, other) => epochOf(one) - epochOf(other))), witnesses };
+}
+
+/** The number of the epoch that an announcement ended, at the end of its origin. A browser lists files by their names.
+ * @param {Uint8Array} rotation */
+function epochOf(rotation) {
+  return Number(originOfProof(rotation).split("/").pop());
+}
+
+/** The event of the chosen proof.
+ * @param {Trust} trust */
+async function provenEvent({ keys, witnesses }) {
+  const data = await read(proofFile);
+  const proven = verifyProof(data, keyOfProof(data, keys), witnesses);
   demandCosigned(proven.checkpoint, witnesses);
   return proven;
 }
@@ -143,13 +157,18 @@ async function contentOf(file) {
 }
 
 /** Verifies the chosen folder, and says what it proves.
- * @param {import("./verify.mjs").Key} key */
-async function shownExport(key) {
-  const files = new Map(Array.from(exportFiles.files ?? [], (file) => [file.webkitRelativePath.replace(/^[^/]*\//, "") || file.name, file]));
-  if (!files.size) throw new NotChecked("Choose the folder of the export.");
+ * @param {Trust} trust */
+async function shownExport({ keys, witnesses }) {
+  const chosen = Array.from(exportFiles.files ?? [], (file) => ({ name: file.webkitRelativePath.replace(/^[^/]*\//, "") || file.name, file }));
+  if (!chosen.length) throw new NotChecked("Choose the folder of the export.");
   result.replaceChildren(element("p", "Checking …", "quiet"));
-  const { claims, steps } = await verifyExport({ names: [...files.keys()], read: (name) => partsOf(files.get(name)) }, key);
-  const [sentence, ...more] = claims;
+  const isTenant = isTenantExport(chosen.map(({ name }) => name));
+  const own = isTenant ? chosen.filter(({ name }) => name.startsWith("events/")) : chosen;
+  const files = new Map(own.map(({ name, file }) => [isTenant ? name.slice("events/".length) : name, file]));
+  const checkpoint = files.get("checkpoint");
+  const key = keys.length > 1 && checkpoint ? keyOfNote(await contentOf(checkpoint), keys) : keys[0];
+  const { claims, steps } = await verifyExport({ names: [...files.keys()], read: (name) => partsOf(files.get(name)) }, key, witnesses);
+  const [sentence, ...more] = isTenant ? [...claims, OTHER_FILES] : claims;
   return shown("Proven", true, sentence, steps.map((step) => element("li", step)), ...more.map((claim) => element("p", claim)));
 }
 

@@ -3,6 +3,7 @@
 // is trusted.
 
 import { verifyEd25519 } from "./ed25519.mjs";
+import { MLDSA44_SIGNATURE_BYTES, verifyMlDsa44 } from "./mldsa44.mjs";
 import { sha256 } from "./sha2.mjs";
 
 /** The longest proof that is read, in bytes. */
@@ -10,14 +11,19 @@ export const PROOF_BYTES_MAX = 1024 * 1024;
 /** The longest note that is read, in bytes. */
 export const NOTE_BYTES_MAX = 256 * 1024;
 
-const ED25519 = 0x01;
+/** The type of the keys that sign a log by Ed25519. */
+export const ED25519 = 0x01;
 const COSIGNATURE_ED25519 = 0x04;
+const COSIGNATURE_MLDSA44 = 0x06;
+/** The length of the public key of each type that is checked. */
+const PUBLIC_BYTES = new Map([[ED25519, 32], [COSIGNATURE_ED25519, 32], [COSIGNATURE_MLDSA44, 1312]]);
 const SIGNATURES_MAX = 100;
 const SIZE_MAX = 2n ** 63n - 1n;
 const HASHES_MAX = 63;
 const HASH_BYTES = 32;
 const KEY_ID_BYTES = 4;
 const TIME_BYTES = 8;
+const COSIGNED_NAME_BYTES_MAX = 255;
 const CONTROL = /[\x00-\x09\x0b-\x1f]/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/;
 const KEY_ROTATED = "whence.log_key_rotated";
@@ -72,8 +78,9 @@ export function parseKey(text) {
   const [name, id, ...rest] = text.trim().split("+");
   const data = bytesOfBase64(rest.join("+"), "The last part of the key"); // base64 has plus signs too
   checkName(name);
-  if (data[0] !== ED25519 && data[0] !== COSIGNATURE_ED25519) throw new NotProven("The key is of a type that this verifier does not check, such as ML-DSA-44.");
-  if (data.length !== 33) throw new NotProven("The key has the wrong length for its type.");
+  const length = PUBLIC_BYTES.get(data[0]);
+  if (length === undefined) throw new NotProven("The key is of a type that this verifier does not check.");
+  if (data.length !== 1 + length) throw new NotProven("The key has the wrong length for its type.");
   if (id !== hexOf(sha256(joined(bytesOfText(`${name}\n`), data)).subarray(0, KEY_ID_BYTES))) {
     throw new NotProven("The id of the key does not belong to it.");
   }
@@ -114,6 +121,12 @@ export function followedKeys(key, rotations) {
   return keys;
 }
 
+/** The origin that a proof is about, which is not verified.
+ * @param {Uint8Array} data the file */
+export function originOfProof(data) {
+  return parseCheckpoint(parseNote(parseProof(data).note).text).origin;
+}
+
 /** The key of the origin that a proof is about; the first one if none of them is.
  * @param {Uint8Array} data the file @param {Key[]} keys @returns {Key} */
 export function keyOfProof(data, keys) {
@@ -127,17 +140,18 @@ export function keyOfNote(data, keys) {
   return keys.find(({ name }) => name === origin) ?? keys[0];
 }
 
-/** The key that a proven event announces.
+/** The key that a proven event announces, of the type of the one that signed it.
  * @param {Uint8Array} data @param {Key} key @returns {Key} */
 function announcedKey(data, key) {
   const { checkpoint, envelope, payload } = verifyProof(data, key);
   if (envelope.eventType !== KEY_ROTATED || envelope.resourceType !== "event_log") throw new NotProven("The event does not announce the rotation of a key.");
   if (payload === null) throw new NotProven("The proof of a rotation has the payload of its event.");
-  const { newKey, newOrigin, origin } = fieldsOf(payload, "The payload");
-  if (typeof newKey !== "string" || newKey !== newKey.trim()) throw new NotProven("The event does not name the next key.");
-  const next = parseKey(newKey);
+  const { newKey, newMlDsaKey, newOrigin, origin } = fieldsOf(payload, "The payload");
+  const named = key.type === COSIGNATURE_MLDSA44 ? newMlDsaKey : newKey;
+  if (typeof named !== "string" || named !== named.trim()) throw new NotProven("The event does not name the next key of this type.");
+  const next = parseKey(named);
   if (origin !== checkpoint.origin) throw new NotProven("The event is about another key than the one that signed it.");
-  if (next.type !== ED25519 || next.name !== newOrigin || next.name === origin) throw new NotProven("The next key is not that of the next origin.");
+  if (next.type !== key.type || next.name !== newOrigin || next.name === origin) throw new NotProven("The next key is not that of the next origin.");
   return next;
 }
 
@@ -373,14 +387,38 @@ function parseCheckpoint(text) {
   return { origin, size, root };
 }
 
-/** Whether a key signed the text. The signature of a witness begins with the time at which it was made.
+/** Whether a key signed the text. A signature of any type but 0x01 begins with the time at which it was made.
  * @param {Key} key @param {string} text @param {Uint8Array} signature */
 function isSignature(key, text, signature) {
   if (key.type === ED25519) return verifyEd25519(key.publicKey, bytesOfText(text), signature);
-  if (signature.length !== TIME_BYTES + 64) return false;
+  const isMlDsa = key.type === COSIGNATURE_MLDSA44;
+  if (signature.length !== TIME_BYTES + (isMlDsa ? MLDSA44_SIGNATURE_BYTES : 64)) return false;
   const seconds = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0);
   if (seconds > SIZE_MAX) return false;
-  return verifyEd25519(key.publicKey, bytesOfText(`cosignature/v1\ntime ${seconds}\n${text}`), signature.subarray(TIME_BYTES));
+  const own = signature.subarray(TIME_BYTES);
+  if (isMlDsa) return verifyMlDsa44(key.publicKey, messageByMlDsa(key, text, seconds), own);
+  return verifyEd25519(key.publicKey, bytesOfText(`cosignature/v1\ntime ${seconds}\n${text}`), own);
+}
+
+/** What a key of type 0x06 signs: its name, the time, and what the checkpoint says.
+ * @param {Key} key @param {string} text @param {bigint} seconds */
+function messageByMlDsa(key, text, seconds) {
+  const { origin, size, root } = parseCheckpoint(text);
+  const [name, log] = [bytesOfText(key.name), bytesOfText(origin)];
+  if (Math.max(name.length, log.length) > COSIGNED_NAME_BYTES_MAX) {
+    throw new NotProven(`The name of a cosigner, and an origin, have at most ${COSIGNED_NAME_BYTES_MAX} bytes.`);
+  }
+  const label = bytesOfText("subtree/v1\n\0");
+  const start = numberBytes(0n);
+  return joined(label, Uint8Array.of(name.length), name, numberBytes(seconds), Uint8Array.of(log.length), log, start, numberBytes(size), root);
+}
+
+/** A number as 8 bytes, the largest one first.
+ * @param {bigint} number */
+function numberBytes(number) {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, number);
+  return bytes;
 }
 
 /** What `work` returns; the steps so far become part of what it throws.

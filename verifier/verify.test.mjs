@@ -9,8 +9,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { verifyEd25519 } from "./ed25519.mjs";
+import { verifyMlDsa44 } from "./mldsa44.mjs";
 import { sha256, sha512 } from "./sha2.mjs";
-import { demandCosigned, followedKeys, isConsistent, isIncluded, NotProven, parseKey, verifyCheckpoint, verifyConsistency, verifyNote, verifyProof } from "./verify.mjs";
+import { Shake } from "./shake.mjs";
+import { demandCosigned, followedKeys, isConsistent, isIncluded, NotProven, originOfProof, parseKey, verifyCheckpoint, verifyConsistency, verifyNote, verifyProof } from "./verify.mjs";
 
 const FOLDER = fileURLToPath(new URL(".", import.meta.url));
 const read = (name) => JSON.parse(readFileSync(join(FOLDER, "vectors", name), "utf8"));
@@ -44,6 +46,23 @@ test("the published signatures are judged as their authors do", () => {
   const { wycheproof, edges } = read("published/ed25519.json");
   for (const [key, message, signature, isValid] of [...wycheproof.cases, ...edges.cases]) {
     assert.equal(verifyEd25519(unhex(key), unhex(message), unhex(signature)), isValid, signature);
+  }
+});
+
+test("the published signatures by ML-DSA-44 are judged as their authors do", () => {
+  const { keys, cases } = read("published/mldsa44.json");
+  for (const [number, key, message, context, signature, isValid] of cases) {
+    assert.equal(verifyMlDsa44(unbase64(keys[key]), unbase64(message), unbase64(signature), unbase64(context)), isValid, `${number}`);
+  }
+});
+
+test("SHAKE is that of the standard, for messages and outputs around a block", () => {
+  for (const strength of [128, 256]) {
+    for (let length = 0; length < 340; length++) {
+      const message = Uint8Array.from({ length }, (_, place) => (place * 167 + length) & 255);
+      const expected = createHash(`shake${strength}`, { outputLength: length + 1 }).update(message).digest("hex");
+      assert.equal(hex(new Shake(strength, message.subarray(0, 7), message.subarray(7)).bytes(length + 1)), expected);
+    }
   }
 });
 
@@ -116,24 +135,39 @@ test("a checkpoint extends another one only if that is proven", () => {
 
 test("cosignatures of known witnesses are verified, and others mean nothing", () => {
   const { key, notes } = read("notes.json");
-  for (const { name, note, witness, cosigners } of notes) {
-    const judged = () => verifyCheckpoint(bytes(note), parseKey(key), [parseKey(witness)]);
+  for (const { name, note, witness, cosigners, key: own = key } of [...notes, ...read("mldsa44.json").notes]) {
+    const judged = () => verifyCheckpoint(bytes(note), parseKey(own), [parseKey(witness)]);
     if (cosigners === null) assert.ok(!holds(judged), name);
     else assert.deepEqual(judged().witnesses, cosigners, name);
   }
-  const { witness, note } = read("mldsa44.json");
+  const [{ note }] = notes;
   const { steps } = verifyCheckpoint(bytes(note), parseKey(key)); // which has the line of a key that is not known
   assert.equal(steps.at(-1), "Signatures that were not checked, since no key for them was given: 1.");
-  assert.throws(() => parseKey(witness), /does not check, such as ML-DSA-44/);
+});
+
+test("names of more than 255 bytes are not cosigned by ML-DSA-44", () => {
+  const { key, notes } = read("mldsa44.json");
+  const [{ note }] = notes;
+  const [name, data] = ["w".repeat(256), unbase64(key.split("+").slice(2).join("+"))];
+  const id = createHash("sha256").update(`${name}\n`).update(data).digest().subarray(0, 4);
+  const witness = parseKey(`${name}+${hex(id)}+${Buffer.from(data).toString("base64")}`);
+  const line = `— ${name} ${Buffer.concat([id, new Uint8Array(2428)]).toString("base64")}\n`;
+  assert.throws(() => verifyCheckpoint(bytes(note + line), parseKey(read("notes.json").key), [witness]), /at most 255 bytes/);
 });
 
 test("a key is followed by the announcement of a rotation alone", () => {
-  const { key, rotations } = read("rotations.json");
-  const known = parseKey(key);
-  for (const { name, proof, next } of rotations) {
-    if (next === null) assert.ok(!holds(() => followedKeys(known, [bytes(proof)])), name);
-    else assert.deepEqual(followedKeys(known, [bytes(proof)]), [known, parseKey(next)], name);
+  for (const { key, rotations } of [read("rotations.json"), read("mldsa44.json")]) {
+    const known = parseKey(key);
+    for (const { name, proof, next } of rotations) {
+      if (next === null) assert.ok(!holds(() => followedKeys(known, [bytes(proof)])), name);
+      else assert.deepEqual(followedKeys(known, [bytes(proof)]), [known, parseKey(next)], name);
+    }
   }
+  const { chain, key } = read("rotations.json");
+  const proofs = chain.proofs.map(bytes);
+  assert.deepEqual(proofs.map(originOfProof), ["log.example/acme/1", "log.example/acme/2"]);
+  assert.deepEqual(followedKeys(parseKey(key), proofs).at(-1), parseKey(chain.last));
+  assert.ok(!holds(() => followedKeys(parseKey(key), proofs.reverse())));
 });
 
 test("each of the witnesses that are given has to have cosigned", () => {

@@ -4,7 +4,7 @@
 import { closeSync, createReadStream, openSync, readSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { verifyExport } from "./exports.mjs";
+import { isTenantExport, OTHER_FILES, verifyExport } from "./exports.mjs";
 import { demandCosigned, followedKeys, keyOfNote, keyOfProof, NotProven, parseKey, PROOF_BYTES_MAX, verifyConsistency, verifyProof } from "./verify.mjs";
 
 const HELP = `Verifies proofs of a log, offline.
@@ -34,7 +34,6 @@ that you are checking.
 Exit codes: 0 proven, 1 a file cannot be read, 2 wrong use, 5 not proven.
 `;
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu;
-const OTHER_FILES = "The other files are those that the server sent when the tenant was exported. Nobody signed them.";
 const READ_BYTES = 1024 * 1024;
 const [FAILED, USAGE, UNSOUND] = [1, 2, 5];
 const OPTIONS = /** @type {const} */ ({
@@ -136,8 +135,7 @@ function consistency(given) {
 async function exported(given) {
   const { keys, witnesses } = trusted(given);
   const path = given.values.export ?? "";
-  const { names } = folderOf(path);
-  const isTenant = names.includes("tenant.json") && !names.includes("manifest.json");
+  const isTenant = isTenantExport(folderOf(path).names);
   const events = isTenant ? join(path, "events") : path;
   const key = keys.length > 1 ? keyOfNote(read(join(events, "checkpoint")), keys) : keys[0];
   const proven = await verifyExport(folderOf(events), key, witnesses);

@@ -1,8 +1,10 @@
 /**
  * Measures what the console promises about time, memory and size, in Chromium against a real server with a million
- * events: `npm run budgets`. It takes a quarter of an hour, ten minutes of them the live tail; WHENCE_BUDGETS_EVENTS and
- * WHENCE_BUDGETS_LIVE_S make a shorter run, and WHENCE_BUDGETS_STORE names a folder whose store is kept. It prints a table, and ends with 1 when one of them is missed. A busy machine
- * misses some: the load is printed beside.
+ * events: `npm run budgets`. It prints a table, and ends with 1 when a promise is missed. A busy machine misses some, so
+ * the load is printed too.
+ *
+ * A run takes a quarter of an hour, of which the live tail takes ten minutes. WHENCE_BUDGETS_EVENTS and
+ * WHENCE_BUDGETS_LIVE_S make it shorter. WHENCE_BUDGETS_STORE names a folder whose store is kept for the next run.
  */
 import { loadavg } from "node:os";
 import { gzipSync } from "node:zlib";

@@ -1,5 +1,5 @@
 /** Proofs in the browser: the badge of an event, and the page of one file, from the disk and from the server. */
-import { readFileSync, writeFileSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -164,6 +164,56 @@ test("the page demands the cosignatures of the witnesses that are given, and fol
   await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
   await page.getByLabel("Announcements of the next keys").setInputFiles(file("compromised", rotations[1].proof));
   await page.getByText("does not announce the rotation").first().waitFor();
+  quiet(page);
+  await page.context().close();
+});
+
+test("two checkpoints and exports need their cosignatures too, by ML-DSA-44 as well, and follow keys in any order", async () => {
+  const page = await newPage(browser, "phone");
+  await page.goto(pathToFileURL(join(VERIFIER, "whence-verify.html")).href);
+  const [mldsa, { key, chain }, { exports }] = [vectors("mldsa44.json"), vectors("rotations.json"), vectors("exports.json")];
+  const [w1, [byMlDsa]] = [vectors("notes.json").notes[0], mldsa.notes];
+  await page.getByLabel("The key of the log").fill(key);
+  await page.getByText("Witnesses, and keys that were rotated").click();
+  await page.getByLabel("Two checkpoints").check();
+  for (const { name, note, witness } of [w1, byMlDsa]) {
+    await page.getByLabel("The keys of witnesses").fill(witness);
+    const chosen = file(`cosigned, ${name}`, note);
+    for (const label of ["The earlier checkpoint", "The later checkpoint"]) await page.getByLabel(label).setInputFiles(chosen);
+    await page.getByRole("button", { name: "Check", exact: true }).click();
+    await page.getByText(/It is cosigned by witness.example\/w\d at 2026-01-02T03:04:05Z\./).waitFor();
+  }
+  await page.getByLabel("The keys of witnesses").fill(w1.witness);
+  await page.getByRole("button", { name: "Check", exact: true }).click();
+  await page.getByText("not cosigned by witness.example/w1").first().waitFor();
+
+  const written = (folderName: string, files: Record<string, string>) => {
+    for (const [name, text] of Object.entries(files)) writeFileSync(join(folderName, name), Buffer.from(text, name === "hashes" ? "hex" : "utf8"));
+    return folderName;
+  };
+  const filesOf = (named: string) => (exports as { name: string; files: Record<string, string> }[]).find(({ name }) => name === named)?.files ?? {};
+  await page.getByLabel("An export with proof").check();
+  const cosigned = written(mkdtempSync(join(folder, "cosigned-")), filesOf("cosigned by a witness"));
+  await page.getByLabel("The folder of the export").setInputFiles(cosigned);
+  await page.getByText(/It is cosigned by witness.example\/w1/).waitFor();
+  await accessible(page, "a cosigned export");
+  await page.getByLabel("The folder of the export").setInputFiles(written(mkdtempSync(join(folder, "plain-")), filesOf("failures")));
+  await page.getByText("not cosigned by witness.example/w1").first().waitFor();
+  await page.getByLabel("The keys of witnesses").fill("");
+  // The later announcement is listed first.
+  await page.getByLabel("Announcements of the next keys").setInputFiles([file("a", chain.proofs[1]), file("b", chain.proofs[0])]);
+  await page.getByRole("heading", { name: "Proven", exact: true }).waitFor();
+  await page.getByLabel("Announcements of the next keys").setInputFiles([file("a", chain.proofs[1])]);
+  await page.getByRole("heading", { name: "Not proven" }).waitFor();
+
+  // The export of a whole tenant has the events in a folder.
+  await page.getByLabel("Announcements of the next keys").setInputFiles([]);
+  const tenant = mkdtempSync(join(folder, "tenant-"));
+  mkdirSync(join(tenant, "events"));
+  written(join(tenant, "events"), filesOf("failures"));
+  writeFileSync(join(tenant, "tenant.json"), "{}");
+  await page.getByLabel("The folder of the export").setInputFiles(tenant);
+  await page.getByText("Nobody signed them.").waitFor();
   quiet(page);
   await page.context().close();
 });

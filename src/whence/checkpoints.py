@@ -79,9 +79,11 @@ class Checkpoint(NamedTuple):
 
 
 class VerifiedCheckpoint(NamedTuple):
-    """A checkpoint that the log's key signed, and the witnesses that cosigned it, of those that were known."""
+    """A checkpoint, with the keys of the log that signed it and the witnesses that cosigned it, of those that were
+    known."""
 
     checkpoint: Checkpoint
+    signers: tuple[VerifierKey, ...]
     witnesses: tuple[VerifierKey, ...]
 
 
@@ -104,7 +106,8 @@ class LogProof(msgspec.Struct, frozen=True):
 
 
 class Cosigner:
-    """Cosigns checkpoints as a witness, by Ed25519 (type 0x04) or by ML-DSA-44 (type 0x06)."""
+    """Cosigns checkpoints as a witness, by Ed25519 (type 0x04) or by ML-DSA-44 (type 0x06). A log signs its own by the
+    latter in the same way."""
 
     def __init__(self, name: str, seed: bytes, type_: KeyType = KeyType.COSIGNATURE_ED25519) -> None:
         """Load the key of a 32-byte seed. Raises BadNote for an unusable name."""
@@ -143,10 +146,15 @@ class Cosigner:
         return NoteSignature(self.key.name, self.key.id, time_s.to_bytes(_TIME_BYTES) + self._private.sign(message))
 
 
-def sign_checkpoint(checkpoint: Checkpoint, *signers: NoteSigner) -> str:
-    """The checkpoint as a note that each of the signers has signed."""
+def sign_checkpoint(
+    checkpoint: Checkpoint, *signers: NoteSigner, cosigners: Iterable[Cosigner] = (), time_s: int = 0
+) -> str:
+    """The checkpoint as a note that each of the signers has signed, and each of the cosigners, at a time in seconds
+    since 1970."""
     text = checkpoint.text
-    return str(Note(text, tuple(signer.sign(text) for signer in signers)))
+    signatures = [signer.sign(text) for signer in signers]
+    signatures += [cosigner.cosign(checkpoint, time_s) for cosigner in cosigners]
+    return str(Note(text, tuple(signatures)))
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -178,12 +186,12 @@ def verify_checkpoint(
     own = [key for key in keys if key.name == checkpoint.origin]
     if not own:
         raise BadNote("The checkpoint is of another log, or of another epoch of it: no key is known for its origin.")
-    verified_keys(note, own, _is_signed_or_cosigned)
+    signers = verified_keys(note, own, _is_signed_or_cosigned)
     others = tuple(witnesses)
     named = {(signature.name, signature.key_id) for signature in note.signatures}
     cosigned = any((key.name, key.id) in named for key in others)
     found = verified_keys(note, others, _is_signed_or_cosigned) if cosigned else []
-    return VerifiedCheckpoint(checkpoint, tuple(found))
+    return VerifiedCheckpoint(checkpoint, tuple(signers), tuple(found))
 
 
 def cosignature_of(checkpoint: Checkpoint, lines: bytes, key: VerifierKey) -> NoteSignature:

@@ -39,7 +39,7 @@ _PART = 1_000
 _LEAVES = 65_536
 """Leaves that are read at once."""
 
-Progress = Callable[[int], None]
+AddProgress = Callable[[int], None]
 """Called with the number of events that were copied or verified since the last call."""
 
 
@@ -61,7 +61,7 @@ class Copied(msgspec.Struct, frozen=True):
     keys: int
 
 
-async def copy_log(source: Store, target: Store, progress: Progress | None = None) -> Copied:
+async def copy_log(source: Store, target: Store, progress: AddProgress | None = None) -> Copied:
     """Copy what the source holds now into the target, which was created with `importing`, and verify the copy.
 
     The copy is complete only when this returns. Raises StoreRefused when the target holds other events, Unsound when
@@ -100,7 +100,7 @@ async def _page(source: Store, tenant: str, as_of: int | None = None) -> Page:
     return await source.list_events(Viewer(tenant), Query(), PageRequest(limit=1, as_of=as_of))
 
 
-async def _copy_events(source: Store, target: Store, tenant: str, head: Head, before: int, step: Progress) -> None:
+async def _copy_events(source: Store, target: Store, tenant: str, head: Head, before: int, step: AddProgress) -> None:
     """Copy the events of a log after those that the target has. Raises StoreRefused for one that announces an erasure,
     if the target has what was erased."""
     async with aclosing(_parts(source, tenant, head, before)) as parts:
@@ -215,7 +215,7 @@ def _hashes(leaves: bytes) -> list[bytes]:
     return [leaves[at : at + HASH_SIZE] for at in range(0, len(leaves), HASH_SIZE)]
 
 
-async def _verify(target: Store, tenant: str, head: Head, step: Progress) -> int:
+async def _verify(target: Store, tenant: str, head: Head, step: AddProgress) -> int:
     """Read a tenant's whole log in the target; compare it with the source's root and the target's counts. Returns how
     many events it has."""
     tree, counts, announced = CompactRange(), _Counts(), Announced()

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-__all__ = ["BEFORE", "ERROR", "Histogram", "add", "bucket_of", "counted", "percentile", "value_of"]
+__all__ = ["BEFORE", "ERROR", "DelayHistogram", "add", "bucket_of", "counted", "percentile", "value_of"]
 
 ERROR = 0.02
 """The largest error of an answered delay, relative to the delay."""
@@ -20,7 +20,7 @@ ERROR = 0.02
 BEFORE = 0x3FF
 """The bucket of effects that occurred before their cause, and the highest bucket number."""
 
-Histogram = dict[int, int]
+DelayHistogram = dict[int, int]
 
 _PERCENT = 100
 _OFF = 2  # ERROR in percent
@@ -52,12 +52,12 @@ def value_of(bucket: int) -> int:
     return _VALUES[bucket]
 
 
-def counted(delays_us: Iterable[int]) -> Histogram:
+def counted(delays_us: Iterable[int]) -> DelayHistogram:
     """The histogram of delays."""
     return Counter([bucket_of(delay) for delay in delays_us])
 
 
-def add(one: Mapping[int, int], other: Mapping[int, int]) -> Histogram:
+def add(one: Mapping[int, int], other: Mapping[int, int]) -> DelayHistogram:
     """The sum of two histograms."""
     total = Counter(one)
     total.update(other)

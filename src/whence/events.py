@@ -46,6 +46,7 @@ __all__ = [
     "set_fields",
     "sets_only",
     "split_name",
+    "stored_event",
 ]
 
 TEXT_MAX = 255
@@ -187,6 +188,36 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recorded_at: int
     payload: bytes | None
     erased_at: int | None = None
+
+
+def stored_event(
+    new: NewEvent,
+    *,
+    tenant_id: str,
+    position: int,
+    actor_id: str,
+    correlation_id: str,
+    outcome: str,
+    recorded_at: int,
+) -> Event:
+    """The event that a store makes of a new one. The other values are what the store decides. The actor's id is one of
+    them, since an earlier release may have stored it in capitals."""
+    return Event(
+        tenant_id=tenant_id,
+        position=position,
+        id=new.id,
+        event_type=new.event_type,
+        actor_type=new.actor_type,
+        actor_id=actor_id,
+        resource_type=new.resource_type,
+        resource_id=new.resource_id,
+        correlation_id=correlation_id,
+        causation_id=new.causation_id,
+        outcome=outcome,
+        occurred_at=new.occurred_at,
+        recorded_at=recorded_at,
+        payload=new.payload,
+    )
 
 
 class Viewer(msgspec.Struct, frozen=True):

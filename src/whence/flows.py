@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from whence import rollups
-from whence.delays import BEFORE, Histogram, add, bucket_of, percentile
+from whence.delays import BEFORE, DelayHistogram, add, bucket_of, percentile
 from whence.events import PageRequest
 from whence.trace import GraphEvent
 from whence.transitions import DAY_LEVEL, Transitions, code_of
@@ -217,10 +217,10 @@ def causes_outside(new: Sequence[tuple[Any, Any, int, int]]) -> set[Any]:
 def process_map(
     since_day: int | None,
     until_day: int | None,
-    rows: Iterable[tuple[str, str, str, Histogram]],
+    rows: Iterable[tuple[str, str, str, DelayHistogram]],
 ) -> ProcessMap:
     """The map of some transitions: event type of the cause, event type and outcome of the effect, and their delays."""
-    delays: dict[tuple[str, str], Histogram] = {}
+    delays: dict[tuple[str, str], DelayHistogram] = {}
     failures: dict[tuple[str, str], int] = {}
     by_cause: dict[str, int] = {}
     for cause_type, effect_type, outcome, histogram in rows:

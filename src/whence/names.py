@@ -5,14 +5,14 @@ import msgspec
 from whence.events import TEXT_MAX
 
 __all__ = [
-    "ActorName",
-    "FlowName",
+    "FoundActor",
+    "FoundFlow",
+    "FoundKind",
     "FoundNames",
-    "KindName",
+    "FoundResource",
     "NameRange",
     "NameSearch",
     "PayloadValue",
-    "ResourceName",
     "beginning",
 ]
 
@@ -48,7 +48,7 @@ class NameSearch(msgspec.Struct, frozen=True, kw_only=True):
     payload_values: NameRange | None = None
 
 
-class KindName(msgspec.Struct, frozen=True):
+class FoundKind(msgspec.Struct, frozen=True):
     """A kind of event, and how many there are."""
 
     event_type: str
@@ -58,7 +58,7 @@ class KindName(msgspec.Struct, frozen=True):
     events: int
 
 
-class ActorName(msgspec.Struct, frozen=True):
+class FoundActor(msgspec.Struct, frozen=True):
     """An actor, and how many events it has."""
 
     actor_type: str
@@ -66,14 +66,14 @@ class ActorName(msgspec.Struct, frozen=True):
     events: int
 
 
-class FlowName(msgspec.Struct, frozen=True):
+class FoundFlow(msgspec.Struct, frozen=True):
     """A flow, and how many events it has."""
 
     correlation_id: str
     events: int
 
 
-class ResourceName(msgspec.Struct, frozen=True):
+class FoundResource(msgspec.Struct, frozen=True):
     """A resource, and how many events it has."""
 
     resource_type: str
@@ -92,10 +92,10 @@ class PayloadValue(msgspec.Struct, frozen=True):
 class FoundNames(msgspec.Struct, frozen=True, kw_only=True):
     """The names that were found, of one snapshot. `events` are ids; all but the kinds are sorted by id, then type."""
 
-    kinds: list[KindName] = []
+    kinds: list[FoundKind] = []
     events: list[str] = []
-    actors: list[ActorName] = []
-    flows: list[FlowName] = []
-    resources: list[ResourceName] = []
+    actors: list[FoundActor] = []
+    flows: list[FoundFlow] = []
+    resources: list[FoundResource] = []
     payload_fields: list[str] = []
     payload_values: list[PayloadValue] = []

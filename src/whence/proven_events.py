@@ -12,14 +12,15 @@ from whence.merkle import leaf_hash
 from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
 from whence.wire.epochs import KEY_ROTATED
 from whence.wire.seals import decode_evidence
-from whence.witness_policy import Policy
+from whence.witness_policy import WitnessPolicy
 
 __all__ = ["ProvenEvent", "followed_keys", "is_object", "verify_event", "verify_rotation"]
 
 
 class ProvenEvent(msgspec.Struct, frozen=True, kw_only=True):
     """An event that is proven to be in a log. `payload` is None if the proof has none: then only its hash is proven.
-    `witnesses` are those of the policy that cosigned the checkpoint."""
+    `signers` are the keys of the log that signed the checkpoint, and `witnesses` those of the policy that cosigned it.
+    """
 
     checkpoint: Checkpoint
     position: int
@@ -27,6 +28,7 @@ class ProvenEvent(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str
     envelope: bytes
     payload: bytes | None
+    signers: tuple[VerifierKey, ...]
     witnesses: tuple[VerifierKey, ...] = ()
 
 
@@ -36,9 +38,10 @@ class _Rotation(msgspec.Struct, rename="camel"):
     new_key: str
     new_origin: str
     origin: str
+    new_ml_dsa_key: str | None = None
 
 
-def verify_event(text: str, keys: Iterable[VerifierKey], policy: Policy | None = None) -> ProvenEvent:
+def verify_event(text: str, keys: Iterable[VerifierKey], policy: WitnessPolicy | None = None) -> ProvenEvent:
     """The event of a proof, as `GET /api/v1/events/{id}/proof` answers with it. Everything is recomputed: the hash of
     the payload, the leaf, and the root that one of the keys signed. With a policy, its quorum has to have cosigned.
 
@@ -68,16 +71,18 @@ def verify_event(text: str, keys: Iterable[VerifierKey], policy: Policy | None =
         tenant_id=claimed.tenant_id,
         envelope=envelope,
         payload=payload,
+        signers=verified.signers,
         witnesses=verified.witnesses,
     )
 
 
-def verify_rotation(text: str, keys: Iterable[VerifierKey]) -> VerifierKey:
-    """The key that follows one of `keys`, by the proof of the event that announced it. Only a rotation is followed:
-    a key that somebody else may have vouches for nothing.
+def verify_rotation(text: str, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+    """The keys that follow those of `keys` that signed the proof of an event, which announced them: each is followed by
+    one of its own type, so that a key by ML-DSA-44 never rests on one by Ed25519 alone. Only a rotation is followed: a
+    key that somebody else may have vouches for nothing.
 
-    Raises BadNote unless the event is proven by the former key, is an announcement of a rotation, and ends the origin
-    of that key.
+    Raises BadNote unless the event is proven by a former key, is an announcement of a rotation, ends the origin of that
+    key, and names the next one of its type.
     """
     proven = verify_event(text, keys)
     claimed = decode_envelope(proven.envelope)
@@ -89,12 +94,12 @@ def verify_rotation(text: str, keys: Iterable[VerifierKey]) -> VerifierKey:
         rotation = msgspec.json.decode(proven.payload, type=_Rotation)
     except ValueError:
         raise BadNote("The event does not name the next key.") from None
-    key = parse_verifier_key(rotation.new_key)
     if rotation.origin != proven.checkpoint.origin:
         raise BadNote("The event is about another key than the one that signed it.")
-    if key.type is not KeyType.ED25519 or key.name != rotation.new_origin or key.name == rotation.origin:
-        raise BadNote("The next key is not that of the next origin.")
-    return key
+    found = tuple(key for former in proven.signers for key in _following(rotation, former))
+    if not found:
+        raise BadNote("The event does not name the next key of this type.")
+    return found
 
 
 def followed_keys(keys: Iterable[VerifierKey], rotations: Sequence[str]) -> tuple[VerifierKey, ...]:
@@ -102,8 +107,19 @@ def followed_keys(keys: Iterable[VerifierKey], rotations: Sequence[str]) -> tupl
     Raises BadNote."""
     found = tuple(keys)
     for text in rotations:
-        found += (verify_rotation(text, found),)
+        found += verify_rotation(text, found)
     return found
+
+
+def _following(rotation: _Rotation, former: VerifierKey) -> tuple[VerifierKey, ...]:
+    """The key that an announcement names to follow this one, if it does."""
+    named = rotation.new_ml_dsa_key if former.type is KeyType.COSIGNATURE_MLDSA44 else rotation.new_key
+    if named is None:
+        return ()
+    key = parse_verifier_key(named)
+    if key.type is not former.type or key.name != rotation.new_origin or key.name == rotation.origin:
+        raise BadNote("The next key is not that of the next origin.")
+    return (key,)
 
 
 def is_object(payload: bytes) -> bool:

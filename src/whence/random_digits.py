@@ -22,8 +22,8 @@ class RandomDigits:
         self._used = 0
 
     def take(self, number: int) -> str:
-        """So many digits, at most 512. Not for two threads at once; a signal handler that interrupts it may get the
-        same digits."""
+        """So many digits, at most 512. Threads at once may get the same ones, and so may a signal handler and what it
+        interrupted."""
         start = self._used
         if start + number > len(self._digits):
             self._digits, start = os.urandom(_BYTES).hex(), 0

@@ -24,13 +24,14 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from whence.checkpoints import Checkpoint, sign_checkpoint
+from whence.checkpoints import Checkpoint
 from whence.errors import Unavailable, Unsound, WhenceError
 from whence.events import Viewer
 from whence.followers import LEASE_S
+from whence.log_keys import LogKeys
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange
-from whence.notes import NoteSigner, encode_base64
+from whence.notes import encode_base64
 from whence.sealing import StoreSecret
 from whence.storage.base import Head, Store, Write
 from whence.storage.followers import Definition
@@ -49,7 +50,7 @@ from whence.tiles import TILE_WIDTH, RightEdge, grown_tiles, partial_tiles, tile
 from whence.wire.ids import derived_uuid, new_uuid7
 from whence.wire.log_events import log_event
 
-__all__ = ["LEASE", "OVERLAP_US", "NotSealable", "Sealing", "log_name_of", "log_signer"]
+__all__ = ["LEASE", "OVERLAP_US", "NotSealable", "Sealing", "log_name_of"]
 
 LEASE = "sealing"
 """The name of the lease."""
@@ -77,8 +78,6 @@ _LATEST_S = 0.9
 _PAUSE_BY_ROUND = 10
 """A round that took long is followed by a pause of so many times as long, as far as the second allows it."""
 
-_SEED_BYTES = 32
-
 OVERLAP_US = 7 * 24 * 3_600_000_000
 """After a rotation the former key signs beside the new one for so long."""
 
@@ -92,11 +91,6 @@ class NotSealable(WhenceError):
 def log_name_of(secret: StoreSecret) -> str:
     """The name of the logs of a store that was given none: as unique as its secret, of which it reveals nothing."""
     return f"whence-{secret.subkey('log name')[:8].hex()}"
-
-
-def log_signer(secret: StoreSecret, origin: str) -> NoteSigner:
-    """The signer of an origin. Each has a key of its own, which follows from the secret of the store."""
-    return NoteSigner(origin, secret.subkey(f"log key {origin}")[:_SEED_BYTES])
 
 
 class _Due(NamedTuple):
@@ -131,14 +125,15 @@ class Sealing:
         secret: StoreSecret,
         log_name: str | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        *,
+        ml_dsa: bool = False,
     ) -> None:
         """`log_name` begins the origins that are made from now on. `clock` is the time in microseconds since the
-        epoch."""
+        epoch. `ml_dsa`: sign by ML-DSA-44 beside Ed25519."""
         self._store, self._seals = store, store.seals
-        self._secret, self._log_name, self._clock = secret, log_name or log_name_of(secret), clock
+        self._keys, self._log_name, self._clock = LogKeys(secret, ml_dsa=ml_dsa), log_name or log_name_of(secret), clock
         self._owner = new_uuid7()
         self._leased_until = float("-inf")
-        self._signers: dict[str, NoteSigner] = {}
         self._stopped: dict[str, tuple[str, float]] = {}
         self._former: dict[str, str] = {}
         self._sealed: dict[str, _Sealed] = {}
@@ -251,9 +246,11 @@ class Sealing:
         if await self._store.get_event(Viewer(tenant), event_id) is not None:
             return
         last = max(await self._last_signed(tenant, ended), key=lambda each: each.size, default=None)
+        ml_dsa_key = self._keys.ml_dsa_key(following.name)
         payload = {
             "checkpoint": await self._common_note(tenant, ended),
             "newKey": following.key,
+            **({} if ml_dsa_key is None else {"newMlDsaKey": str(ml_dsa_key)}),
             "newOrigin": following.name,
             "origin": ended.name,
             "signedRoot": None if last is None else encode_base64(last.root),
@@ -358,11 +355,11 @@ class Sealing:
         return {each.tenant for each in allowed}
 
     def _checkpoint(self, due: _Due) -> SealedCheckpoint:
-        """The checkpoint of a log, signed by its key, and by the former one where that still signs."""
-        name, former = due.origin.name, self._former.get(due.tenant)
-        signers = [self._signer(each) for each in dict.fromkeys((name, former or name))]
-        note = sign_checkpoint(Checkpoint(name, due.edge.size, due.root), *signers)
-        return SealedCheckpoint(due.origin.epoch, due.edge.size, due.root, self._clock(), note)
+        """The checkpoint of a log, signed by its keys, and by the former one where that still signs."""
+        now, name, former = self._clock(), due.origin.name, self._former.get(due.tenant)
+        state = Checkpoint(name, due.edge.size, due.root)
+        note = self._keys.sign(state, now // 1_000_000, None if former == name else former)
+        return SealedCheckpoint(due.origin.epoch, due.edge.size, due.root, now, note)
 
     async def _last_signed(self, tenant: str, origin: Origin) -> list[Signed]:
         """What was last signed: by the record outside of the log, and by the newest checkpoint in it."""
@@ -400,7 +397,7 @@ class Sealing:
     async def _origin(self, tenant: str) -> Origin:
         """The origin of a log, which is made if it has none for which this secret gives the key."""
         origins = await self._seals.list_origins(tenant)
-        if origins and str(self._signer(origins[-1].name).key) == origins[-1].key:
+        if origins and str(self._keys.key(origins[-1].name)) == origins[-1].key:
             return origins[-1]
         return await self._add_origin(tenant, await self._following(tenant, origins[-1] if origins else None))
 
@@ -412,7 +409,7 @@ class Sealing:
         while await self._seals.get_signed(f"{self._log_name}/{tenant}/{epoch}") is not None:
             epoch += 1
         name = f"{self._log_name}/{tenant}/{epoch}"
-        return Origin(epoch, name, str(self._signer(name).key))
+        return Origin(epoch, name, str(self._keys.key(name)))
 
     async def _add_origin(self, tenant: str, origin: Origin) -> Origin:
         self._sealed.pop(tenant, None)
@@ -420,11 +417,6 @@ class Sealing:
         if made.name != origin.name:
             raise Unavailable("Another process names this log.")
         return made
-
-    def _signer(self, origin: str) -> NoteSigner:
-        if origin not in self._signers:
-            self._signers[origin] = log_signer(self._secret, origin)
-        return self._signers[origin]
 
     def _stop(self, tenant: str, reason: str) -> None:
         """Note that a log must not be signed, and log it once for each reason."""

@@ -46,6 +46,9 @@ _STREAMS_MIN = 2
 _PROCESSES_MAX = 64
 _HMAC = ("HS256",)
 _PUBLIC_KEY = ("RS256", "ES256", "EdDSA")
+_ML_DSA_LOG_NAME_MAX = 160
+"""A signature by ML-DSA-44 has the origin in at most 255 bytes: the log name, the tenant and the epoch's number."""
+
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -108,6 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_client_secret: str | None = None
     oidc_scopes: tuple[str, ...] = ("openid",)
     seal: bool = True
+    seal_ml_dsa: bool = False
     log_name: str | None = None
     payload_fields: tuple[str, ...] = ()
     retention_days: int | None = None
@@ -245,6 +249,10 @@ def _check_service(settings: Settings) -> None:
         raise ValueError(f"WHENCE_PAYLOAD_FIELDS lists at most {FIELDS_MAX} paths. {PATH_RULE}")
     if len(settings.redact) > MASKED_PATHS_MAX or not all(map(is_path, settings.redact)):
         raise ValueError(f"WHENCE_REDACT lists at most {MASKED_PATHS_MAX} paths. {PATH_RULE}")
+    if settings.seal_ml_dsa and len(settings.log_name or "") > _ML_DSA_LOG_NAME_MAX:
+        raise ValueError(f"WHENCE_LOG_NAME has at most {_ML_DSA_LOG_NAME_MAX} characters with WHENCE_SEAL_ML_DSA.")
+    if settings.seal_ml_dsa and not settings.seal:
+        raise ValueError("WHENCE_SEAL_ML_DSA needs WHENCE_SEAL: it adds a second signature to what is sealed.")
     if settings.witness_policy is not None and not settings.seal:
         raise ValueError("WHENCE_WITNESS_POLICY needs WHENCE_SEAL: witnesses cosign what is sealed.")
     if (settings.tls_cert is None) != (settings.tls_key is None):
@@ -467,6 +475,7 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "oidc_client_secret": ("WHENCE_OIDC_CLIENT_SECRET", _text),
     "oidc_scopes": ("WHENCE_OIDC_SCOPES", _list),
     "seal": ("WHENCE_SEAL", _switch),
+    "seal_ml_dsa": ("WHENCE_SEAL_ML_DSA", _switch),
     "log_name": ("WHENCE_LOG_NAME", _text),
     "payload_fields": ("WHENCE_PAYLOAD_FIELDS", _list),
     "retention_days": ("WHENCE_RETENTION", _days),

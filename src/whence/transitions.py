@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from whence import rollups
-from whence.delays import BEFORE, Histogram
+from whence.delays import BEFORE, DelayHistogram
 
 __all__ = [
     "DAY_LEVEL",
@@ -124,9 +124,9 @@ def by_bucket(by_day: Mapping[int, Mapping[int, int]]) -> dict[tuple[int, int], 
     return dict(found)
 
 
-def by_pair(counts: Mapping[int, int]) -> dict[tuple[int, int], Histogram]:
+def by_pair(counts: Mapping[int, int]) -> dict[tuple[int, int], DelayHistogram]:
     """The delays of each pair of kinds, of the cause and of the effect."""
-    found: dict[int, Histogram] = {}
+    found: dict[int, DelayHistogram] = {}
     for code, count in counts.items():
         pair = code >> _BUCKET_BITS
         if pair in found:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from whence.addresses import parse_target
 from whence.notes import BadNote, KeyType, VerifierKey, parse_verifier_key
 
-__all__ = ["ASKED_MAX", "POLICY_BYTES_MAX", "BadPolicy", "Policy", "Witness", "check_askable", "parse_policy"]
+__all__ = ["ASKED_MAX", "POLICY_BYTES_MAX", "BadPolicy", "Witness", "WitnessPolicy", "check_askable", "parse_policy"]
 
 POLICY_BYTES_MAX = 256 * 1024
 """The longest policy that is read, in bytes."""
@@ -44,7 +44,7 @@ class Witness(NamedTuple):
     url: str
 
 
-class Policy(NamedTuple):
+class WitnessPolicy(NamedTuple):
     """What a policy says. `groups` has the number that is needed and the members of each; members and `quorum` are
     names of witnesses and groups. `quorum` is None if nobody has to cosign."""
 
@@ -74,7 +74,7 @@ class Policy(NamedTuple):
             raise BadNote("The checkpoint is not cosigned by the quorum of the policy.")
 
 
-def parse_policy(data: bytes) -> Policy:
+def parse_policy(data: bytes) -> WitnessPolicy:
     """The policy of a text. Raises BadPolicy, which names the first line that is wrong."""
     if len(data) > POLICY_BYTES_MAX:
         raise BadPolicy(f"A policy has at most {POLICY_BYTES_MAX // 1024} KiB.")
@@ -88,7 +88,7 @@ def parse_policy(data: bytes) -> Policy:
     return reader.policy()
 
 
-def check_askable(policy: Policy) -> None:
+def check_askable(policy: WitnessPolicy) -> None:
     """Raise BadPolicy unless a log can ask the witnesses of the policy: those with a URL, and they make a quorum."""
     asked = [witness for witness in policy.witnesses.values() if witness.url]
     if len(asked) > ASKED_MAX:
@@ -126,12 +126,12 @@ class _Reader:
             raise ValueError("A line begins with log, witness, group or quorum.")
         readers[keyword](items)
 
-    def policy(self) -> Policy:
+    def policy(self) -> WitnessPolicy:
         """What was read. Raises BadPolicy without a quorum."""
         if self._quorum is None:
             raise BadPolicy("The policy has no line 'quorum NAME' or 'quorum none'.")
         quorum = None if self._quorum == _NONE else self._quorum
-        return Policy(tuple(self._logs), self._witnesses, self._groups, quorum)
+        return WitnessPolicy(tuple(self._logs), self._witnesses, self._groups, quorum)
 
     def _log(self, items: list[str]) -> None:
         if len(items) not in (1, 2):

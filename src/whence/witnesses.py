@@ -30,7 +30,7 @@ from whence.storage.followers import Place
 from whence.storage.seals import SealedCheckpoint, hashes_of
 from whence.wire.ids import derived_uuid
 from whence.wire.log_events import log_event
-from whence.witness_policy import POLICY_BYTES_MAX, BadPolicy, Policy, Witness, check_askable, parse_policy
+from whence.witness_policy import POLICY_BYTES_MAX, BadPolicy, Witness, WitnessPolicy, check_askable, parse_policy
 from whence.witness_protocol import ADD_CHECKPOINT, SIZE_MEDIA, encode_request, parse_size
 
 __all__ = ["QUORUM_MISSED", "QUORUM_MISSED_S", "Witnesses", "cosigned_checkpoint", "read_policy", "witness_sender"]
@@ -80,7 +80,7 @@ async def cosigned_checkpoint(store: Store, tenant: str) -> SealedCheckpoint | N
     return found if _checkpoint_in(found).origin == origins.get(found.epoch) else None
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: Path) -> WitnessPolicy:
     """The policy of WHENCE_WITNESS_POLICY. Raises WhenceError for a file that cannot be read, or is no policy by which
     witnesses can be asked."""
     try:
@@ -94,7 +94,7 @@ def read_policy(path: Path) -> Policy:
     return policy
 
 
-def witness_sender(policy: Policy, timeout_s: float = _TIMEOUT_S) -> Sender:
+def witness_sender(policy: WitnessPolicy, timeout_s: float = _TIMEOUT_S) -> Sender:
     """What sends requests to the witnesses of a policy. The operator names them, so each may be at any address. What
     they answer leads nowhere else."""
     targets = [parse_target(witness.url) for witness in policy.witnesses.values() if witness.url]
@@ -109,7 +109,7 @@ class Witnesses:
         self,
         store: Store,
         sealing: Sealing,
-        policy: Policy,
+        policy: WitnessPolicy,
         sender: Sender,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.api.credentials import SECRET, Clock, bearer, cookie, jwt_of, new_key, new_session, refused, request, us_now
+from tests.unit.mutants import catches, replaced
+from whence.api import auth
 from whence.api.auth import Authenticator
 from whence.api.operator_tokens import OperatorToken, seal_token
 from whence.errors import Forbidden, Throttled, Unauthenticated, Unavailable
@@ -134,6 +136,52 @@ async def test_what_is_remembered_can_be_forgotten(store: Store) -> None:
     authenticator.forget_key(key.id)
     for header in (bearer(secret), cookie(session)):
         assert await refused(authenticator, request(header))
+
+
+async def never(*_: object) -> None:
+    """Mutant: what is cached is not looked up again."""
+
+
+@catches(replaced(Authenticator, "_renew", never, "keys_are_forgotten_in_use"))
+async def test_a_key_in_use_is_looked_up_before_it_is_forgotten(store: Store) -> None:
+    """Else all of its requests would wait for that, ten times a second. When it has ended, that is seen the sooner."""
+    clock = Clock()
+    authenticator = Authenticator(Settings(), store, clock)
+    secret, key = await new_key(store)
+    await authenticator.authenticate(request(bearer(secret)))
+    for _ in range(5):
+        clock.now += 0.06
+        assert authenticator.known(request(bearer(secret)))
+        await asyncio.gather(*authenticator._renewals.values())
+    await store.credentials.revoke_key("acme", key.id, us_now())
+    clock.now += 0.06
+    assert authenticator.known(request(bearer(secret)))
+    await asyncio.gather(*authenticator._renewals.values())
+    assert authenticator.known(request(bearer(secret))) is None
+
+
+def ever(self: Any, hashed: bytes, known: Any) -> None:
+    """Mutant: a lookup is cached whatever happened since it began."""
+    self._known[hashed] = known
+
+
+@catches(replaced(auth._KeyCache, "put", ever, "what_ended_meanwhile_is_cached"))
+async def test_what_was_found_before_it_ended_is_not_cached(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup may have begun before a key was revoked, and end after that."""
+    authenticator = Authenticator(Settings(), store, Clock())
+    secret, key = await new_key(store)
+    find_key = store.credentials.find_key
+
+    async def revoked_meanwhile(hashed: bytes) -> Any:
+        found = await find_key(hashed)
+        await store.credentials.revoke_key("acme", key.id, us_now())
+        authenticator.forget_key(key.id)
+        return found
+
+    monkeypatch.setattr(store.credentials, "find_key", revoked_meanwhile)
+    await authenticator.authenticate(request(bearer(secret)))
+    monkeypatch.setattr(store.credentials, "find_key", find_key)
+    assert await refused(authenticator, request(bearer(secret)))
 
 
 async def test_the_memory_of_keys_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

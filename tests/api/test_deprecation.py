@@ -22,7 +22,13 @@ from whence.client.requests import ApiRequest
 from whence.client.responses import ApiResponse
 from whence.permissions import READ, WRITE
 from whence.settings import Settings
-from whence.wire.deprecation import NOTICE_DAYS_MIN, Announcement, Deprecation, announcement, deprecation_headers
+from whence.wire.deprecation import (
+    NOTICE_DAYS_MIN,
+    Deprecation,
+    DeprecationNotice,
+    deprecation_headers,
+    deprecation_notice,
+)
 
 OLD = Deprecation(since=dt.date(2027, 1, 1), sunset=dt.date(2027, 12, 1), instead="Use actor_id.")
 OLDER = Deprecation(since=dt.date(2026, 6, 1), sunset=dt.date(2028, 1, 1), instead="Use limit.")
@@ -73,7 +79,7 @@ def client(served: Served) -> Iterator[httpx2.Client]:
 
 
 def announced(answer: httpx2.Response) -> dict[str, str]:
-    """The headers of an announcement that a response has."""
+    """The headers of an deprecation_notice that a response has."""
     return {name: answer.headers[name] for name in HEADERS if name in answer.headers}
 
 
@@ -247,23 +253,23 @@ DAY = dt.date(2027, 1, 1)
     [
         ({}, None),
         ({"sunset": "Wed, 01 Dec 2027 00:00:00 GMT"}, None),
-        ({"deprecation": "@1798761600"}, Announcement(DAY, None)),
+        ({"deprecation": "@1798761600"}, DeprecationNotice(DAY, None)),
         (
             {"deprecation": "@1798761600", "sunset": "Wed, 01 Dec 2027 00:00:00 GMT"},
-            Announcement(DAY, dt.date(2027, 12, 1)),
+            DeprecationNotice(DAY, dt.date(2027, 12, 1)),
         ),
-        ({"deprecation": "true", "sunset": "soon"}, Announcement(None, None)),
-        ({"deprecation": "@99999999999999999999", "sunset": ""}, Announcement(None, None)),
-        ({"deprecation": "@²"}, Announcement(None, None)),
+        ({"deprecation": "true", "sunset": "soon"}, DeprecationNotice(None, None)),
+        ({"deprecation": "@99999999999999999999", "sunset": ""}, DeprecationNotice(None, None)),
+        ({"deprecation": "@²"}, DeprecationNotice(None, None)),
     ],
 )
-def test_an_announcement_is_read_as_far_as_it_can_be(headers: dict[str, str], found: Announcement | None) -> None:
+def test_an_announcement_is_read_as_far_as_it_can_be(headers: dict[str, str], found: DeprecationNotice | None) -> None:
     """A proxy may have written it."""
-    assert announcement(headers) == found
+    assert deprecation_notice(headers) == found
 
 
 def test_what_is_announced_is_read_again() -> None:
     """The headers of the server name the days."""
     headers = {name.decode(): value.decode() for name, value in deprecation_headers([OLD], "/docs")}
-    assert announcement(headers) == Announcement(OLD.since, OLD.sunset)
-    assert str(Announcement(None, None)) == "deprecated"
+    assert deprecation_notice(headers) == DeprecationNotice(OLD.since, OLD.sunset)
+    assert str(DeprecationNotice(None, None)) == "deprecated"

@@ -19,6 +19,7 @@ from whence.api.metrics import Metrics
 from whence.api.server import configure_logging
 from whence.checkpoints import Cosigner, parse_checkpoint, parse_proof, verify_checkpoint, verify_proof
 from whence.integrity import hash_payload
+from whence.log_keys import LogKeys
 from whence.merkle import leaf_hash
 from whence.merkle_proofs import inclusion_ranges, is_consistent
 from whence.notes import decode_base64, parse_note, parse_verifier_key, signature_line
@@ -28,7 +29,7 @@ from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import create_store
 from whence.storage.followers import Place
-from whence.storage.seals import SealedCheckpoint
+from whence.storage.seals import Origin, SealedCheckpoint
 from whence.wire.seals import decode_evidence
 
 LOG = "/api/v1/log"
@@ -44,7 +45,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     url, policy = f"sqlite:///{folder}/whence.db", folder / "policy"
     policy.write_text(f"witness w {Cosigner('w', bytes(32)).key} http://127.0.0.1:9\nquorum w\n")
     configure_logging("error")
-    settings = Settings(store=url, port=0, log_name="log.example", witness_policy=policy)
+    settings = Settings(store=url, port=0, log_name="log.example", witness_policy=policy, seal_ml_dsa=True)
     served = Served(settings, create_store(url), StoreSecret("the secret of the store that is sealed", is_shared=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sealer, "_EVERY_S", 0.02)
@@ -98,6 +99,23 @@ def test_the_newest_checkpoint_is_signed(sealed: Served, client: httpx2.Client) 
     [key] = keys_of(client)
     found = verify_checkpoint(answer.content, [key]).checkpoint
     assert found == ("log.example/acme/1", SIZE, root_of(leaves_of(sealed)))
+
+
+@catches(replaced(seals, "_ml_dsa_key", lambda *_: None, "lists_no_second_key"))
+def test_the_second_key_is_listed(client: httpx2.Client) -> None:
+    """The server signs by ML-DSA-44 too, by the key that stands beside the one by Ed25519."""
+    [listed] = client.get(f"{LOG}/key").json()["keys"]
+    assert listed["mlDsaKey"] is not None
+    key = parse_verifier_key(listed["mlDsaKey"])
+    assert verify_checkpoint(client.get(f"{LOG}/checkpoint").content, [key]).signers == (key,)
+
+
+def test_a_key_that_does_not_follow_from_the_secret_of_the_server_is_not_listed() -> None:
+    """The secret was replaced since, so the server cannot know the second key of that origin."""
+    keys, other = (LogKeys(StoreSecret.random(), ml_dsa=True) for _ in range(2))
+    origin = Origin(1, "log.example/acme/1", str(keys.key("log.example/acme/1")))
+    assert seals._ml_dsa_key(keys, origin) == str(keys.ml_dsa_key(origin.name))
+    assert seals._ml_dsa_key(other, origin) is None
 
 
 def test_checkpoints_are_listed(client: httpx2.Client) -> None:

@@ -98,7 +98,7 @@ NO_FILTER = Mutant(
     "filters_left_out",
     """
 import whence.cli.events as events
-events.Filters.parameters = lambda self: {}
+events.FilterOptions.parameters = lambda self: {}
 """,
 )
 

@@ -13,7 +13,7 @@ from tests.cli import mutants
 from tests.cli.mutants import catches
 from tests.cli.program import Cli
 from whence.api.server import configure_logging
-from whence.sealer import log_signer
+from whence.log_keys import LogKeys
 from whence.sealing import StoreSecret
 from whence.settings import Settings
 from whence.storage import create_store
@@ -27,7 +27,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     url = f"sqlite:///{tmp_path_factory.mktemp('sealed')}/whence.db"
     configure_logging("error")
     secret = StoreSecret("the secret of the store that is sealed", is_shared=True)
-    running = Served(Settings(store=url, port=0, log_name="log.example"), create_store(url), secret)
+    running = Served(Settings(store=url, port=0, log_name="log.example", seal_ml_dsa=True), create_store(url), secret)
     running.start()
     yield running
     running.stop()
@@ -80,6 +80,8 @@ def test_a_proof_is_checked_offline(user: Cli, api: httpx2.Client, tmp_path: Pat
     file.write_text(whole)
     forged = offline.run("verify", "--proof", str(file), "--key", _other_key(key))
     assert forged.code == 5
+    second = user.ok("checkpoint", "key", "--ml-dsa").out.strip()
+    assert second != key and "position 2" in offline.ok("verify", "--proof", str(file), "--key", second).out
     for arguments in (("--proof", str(file)), ("--key", key), ("--proof", str(file), "--key", "nonsense")):
         assert offline.run("verify", *arguments).code == 2
 
@@ -122,7 +124,7 @@ def test_a_store_is_compared_with_a_checkpoint(
 
 def _other_key(key: str) -> str:
     """The key of another log under the same name."""
-    return str(log_signer(StoreSecret.random(), key.partition("+")[0]).key)
+    return str(LogKeys(StoreSecret.random()).key(key.partition("+")[0]))
 
 
 def test_another_key_leaves_a_saved_checkpoint_comparable(user: Cli, api: httpx2.Client, tmp_path: Path) -> None:
@@ -156,6 +158,7 @@ def test_a_copied_log_is_compared_with_what_was_saved_before(
         end = time.monotonic() + 20
         while not moved.ok("checkpoint", "key").out:
             assert time.monotonic() < end
+        assert "WHENCE_SEAL_ML_DSA" in moved.ok("checkpoint", "key", "--ml-dsa").err
         assert "--former-key" in moved.fails(5, "checkpoint", "save", file)
         assert "never had" in moved.fails(5, "checkpoint", "save", file, "--former-key", _other_key(former))
         assert file.read_text() == saved

@@ -7,8 +7,8 @@ import pytest
 
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
-from tests.proofs.make_vectors import VECTORS, WITNESS
-from tests.proofs.vector_log import KEY, SIGNER, checkpoint_text, line_of, proof_of, whole_tree
+from tests.proofs.make_vectors import VECTORS
+from tests.proofs.vector_log import KEY, SIGNER, WITNESS, checkpoint_text, line_of, proof_of, whole_tree
 from tests.unit.test_export_check import describe, manifest_of, put
 from whence.checkpoints import Cosigner
 
@@ -70,7 +70,7 @@ def test_an_announced_key_is_believed(cli: Cli, files: Path) -> None:
 
 
 NOBODY_IS_MISSED = Mutant(
-    "a_quorum_is_not_demanded", "import whence.witness_policy as w\nw.Policy.demand = lambda *_: None"
+    "a_quorum_is_not_demanded", "import whence.witness_policy as w\nw.WitnessPolicy.demand = lambda *_: None"
 )
 ANYBODY_COSIGNS = Mutant(
     "the_policy_is_not_asked",

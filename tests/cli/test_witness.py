@@ -13,8 +13,8 @@ from tests.cli.program import SECONDS_MAX, Cli, Serving, running
 from tests.documents import code_of, steps_of
 from tests.proofs.vector_log import KEY, ORIGIN, note_of, whole_tree
 from whence.checkpoints import verify_checkpoint
+from whence.log_keys import LogKeys
 from whence.notes import parse_verifier_key
-from whence.sealer import log_signer
 from whence.sealing import StoreSecret
 from whence.witness_protocol import encode_request, origin_hash
 
@@ -89,7 +89,7 @@ def test_a_server_asks_a_witness(cli: Cli) -> None:
     policy.write_text(f"witness w1 {key}\nquorum w1\n")
     served = cli.given(witness_policy=str(policy), store=store, log_name="log.example", store_secret="s" * 32)
     assert "do not make the quorum" in served.fails(1, "serve", "--port", "0")
-    log = str(log_signer(StoreSecret("s" * 32, is_shared=True), "log.example/default/1").key)
+    log = str(LogKeys(StoreSecret("s" * 32, is_shared=True)).key("log.example/default/1"))
     with witnessing(cli, log) as witness:
         policy.write_text(f"witness w1 {key} {witness.url}\nquorum w1\n")
         with running(served, "serve", "--port", "0"):

@@ -34,7 +34,7 @@ sys.stdin.readline()  # the server has the request, and does not respond
 emit(log, "parent")
 locked, release = threading.Event(), threading.Event()
 def hold():
-    with log._emitter._changed, log._sender._changed, log._lock, fork_safety.uuid7_generator._lock:
+    with log._emitter._changed, log._sender._changed, log._lock:
         locked.set()
         release.wait(10)
 holder = threading.Thread(target=hold)

@@ -1,6 +1,7 @@
 """Signal handlers and finalizers that emit while their thread is inside the client: nothing hangs, nothing is lost."""
 
 import gc
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,11 @@ from tests.client.fake_server import FakeServer, accept, fake_server, unavailabl
 from tests.client.programs import environment, every_python, start_program
 from tests.client.test_emitter import check_balance, connected
 from tests.examples import soak
-from whence.client import QueueFull, Whence, at_exit, emitter, sender, spool, spool_lock
+from tests.unit.mutants import replaced
+from whence import client
+from whence.client import QueueFull, Whence, at_exit, base_client, counts, emitter, sender, spool, spool_lock
 from whence.client.reentrancy import guard
+from whence.client.tokens import TenantToken
 from whence.wire import ids
 
 HANG_S = 20.0
@@ -78,23 +82,109 @@ def test_an_event_is_accepted_in_the_middle_of_another(
 
 
 def test_an_id_is_made_in_the_middle_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both are different."""
-    plain, inner = ids.uuid7_generator._lock, list[str]()
+    """Both are different, and the inner one, which is complete first, is not the smaller one."""
+    generator, inner = ids.uuid7_generator, list[str]()
+    plain = generator._random.take
 
-    class Interrupting:
-        def __enter__(self) -> None:
-            plain.__enter__()
-            if not inner:
-                inner.append("")
-                inner[0] = ids.new_uuid7()
+    def interrupt(number: int) -> str:
+        if not inner:
+            inner.append("")
+            inner[0] = ids.new_uuid7()
+        return plain(number)
 
-        def __exit__(self, *error: Any) -> None:
-            plain.__exit__(*error)
-
-    monkeypatch.setattr(ids.uuid7_generator, "_lock", Interrupting())
+    monkeypatch.setattr(generator._random, "take", interrupt)
     outer = list[str]()
     within_time(lambda: outer.append(ids.new_uuid7()))
-    assert outer[0] != inner[0]
+    assert outer[0] < inner[0] < ids.new_uuid7()
+
+
+class _Locking(ids._Uuid7):
+    """Mutant: makes an id under a lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.RLock()
+
+    def next(self) -> str:
+        with self._lock:
+            return super().next()
+
+
+class _Count:
+    """Numbers, of which the first one is taken by code that is interrupted."""
+
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
+
+    def __next__(self) -> int:
+        self._interrupt()
+        return 0
+
+
+MIDDLES: dict[str, Callable[[Whence, pytest.MonkeyPatch, Callable[[], None]], object]] = {
+    "id": lambda _log, patch, interrupt: patch.setattr(
+        ids.uuid7_generator._random, "take", lambda _number: interrupt() or "0" * 16
+    ),
+    "stats": lambda log, patch, interrupt: patch.setattr(log._dropped, "_numbers", _Count(interrupt)),
+    "tenant": lambda log, patch, interrupt: patch.setattr(
+        log, "_tenant_credential", lambda *_: interrupt() or TenantToken("acme", "s" * 32)
+    ),
+}
+USES: dict[str, Callable[[Whence], object]] = {
+    "id": lambda _log: ids.new_uuid7(),
+    "stats": lambda log: log.stats(),
+    "tenant": lambda log: log.for_tenant("acme"),
+}
+UNGUARDED_COUNTER = replaced(counts, "GuardedCondition", threading.RLock, "a_counter_has_a_lock_of_its_own")
+UNGUARDED_CLIENT = replaced(base_client, "GuardedCondition", threading.RLock, "a_client_has_a_lock_of_its_own")
+
+
+def id_under_a_lock(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(ids, "uuid7_generator", _Locking())
+
+
+@pytest.mark.parametrize(
+    ("use", "mutant"),
+    [
+        ("id", None),
+        ("stats", None),
+        ("tenant", None),
+        pytest.param("id", id_under_a_lock, marks=pytest.mark.slow),
+        pytest.param("stats", UNGUARDED_COUNTER, marks=pytest.mark.slow),
+        pytest.param("tenant", UNGUARDED_CLIENT, marks=pytest.mark.slow),
+    ],
+)
+def test_two_threads_do_not_wait_for_each_other(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str, mutant: Any
+) -> None:
+    """One is interrupted by a signal handler that waits for the queue. The other has the queue, and is interrupted by
+    a finalizer that does what the first one was doing."""
+    if mutant is not None:
+        mutant(monkeypatch)
+    log = connected(server, tmp_path)
+    interrupted, has_queue = threading.Event(), threading.Event()
+
+    def interrupt() -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            has_queue.wait(HANG_S)
+            log.flush(HANG_S)
+
+    def finalize() -> None:
+        with log._emitter._changed:
+            has_queue.set()
+            interrupted.wait(HANG_S)
+            USES[use](log)
+
+    MIDDLES[use](log, monkeypatch, interrupt)
+    first = threading.Thread(target=USES[use], args=(log,), daemon=True)
+    first.start()
+    interrupted.wait(HANG_S)
+    other = threading.Thread(target=finalize, daemon=True)
+    other.start()
+    for thread in (other, first):
+        thread.join(HANG_S if mutant is None else 1)
+    assert (other.is_alive() or first.is_alive()) == (mutant is not None)
 
 
 def test_the_client_is_closed_in_the_middle_of_an_event(
@@ -303,3 +393,22 @@ def test_a_guard_is_left_as_often_as_it_is_entered() -> None:
     with pytest.raises(Exception, match="closed"):
         log.emit(event())
     assert not guard.is_inside()
+
+
+LOCK = re.compile(r"\b(?:threading\.)?(?:R?Lock|Condition|(?:Bounded)?Semaphore|Barrier)\(")
+OWN_LOCKS = {
+    "client/fork_safety.py": "taken only by the first calls in a child that was forked without Python's hook",
+    "client/reentrancy.py": "of `GuardedCondition` itself",
+    "client/spool.py": "taken inside of `guard`, since the emitter calls it so",
+    "client/spool_lock.py": "taken inside of `guard`, since the emitter calls it so",
+    "integrations/request_cause.py": "held while a function of the program decides; code in the same request takes it",
+}
+"""Files that make locks which are not a `GuardedCondition`, and why no finalizer waits for one of these."""
+
+
+def test_every_lock_of_the_client_is_guarded() -> None:
+    """Or it is known why not."""
+    folder = Path(client.__file__).parents[1]
+    files = [*folder.glob("client/*.py"), *folder.glob("integrations/*.py"), Path(ids.__file__)]
+    found = {str(path.relative_to(folder)) for path in files if LOCK.search(path.read_text())}
+    assert found == set(OWN_LOCKS)

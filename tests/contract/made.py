@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from whence.errors import WhenceError
 from whence.events import Event, NewEvent, Page, PageRequest, Query, Viewer
 from whence.flows import FlowQuery
@@ -39,6 +41,25 @@ def new(number: int, **fields: Any) -> NewEvent:
         **fields,
     }
     return NewEvent(id=uuid(number), **values)
+
+
+def whole(number: int) -> NewEvent:
+    """An event in which every field has a value, so that a store that loses one is found. A new field of `NewEvent`
+    fails here until it is set."""
+    event = new(
+        number,
+        payload=b'{"a":[1]}',
+        correlation_id="flow/1",
+        causation_id="no uuid",
+        outcome="failure",
+    )
+    assert not unset(event), f"Give a value to: {unset(event)}."
+    return event
+
+
+def unset(event: NewEvent) -> list[str]:
+    """The fields of an event that have their default, so that nobody would notice if they were lost."""
+    return [field.name for field in msgspec.structs.fields(event) if getattr(event, field.name) == field.default]
 
 
 async def add(store: Store, *events: NewEvent, tenant: str = TENANT, atomic: bool = False) -> list[Receipt]:

@@ -36,7 +36,7 @@ from whence.events import (
 )
 from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
-from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName
+from whence.names import FoundActor, FoundFlow, FoundKind, FoundNames, FoundResource, NameRange, NameSearch
 from whence.storage import Credentials, Head, Receipt, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
 from whence.trace import Graph, GraphEvent, Node, TraceRequest
@@ -208,7 +208,7 @@ class ModelStore(Filters, ModelCredentials):
 
         return FoundNames(
             kinds=[
-                KindName(kind[0], kind[1], kind[2], kind[3], count)
+                FoundKind(kind[0], kind[1], kind[2], kind[3], count)
                 for kind, count in Counter(map(kind_of, seen)).items()
             ]
             if search.kinds
@@ -217,15 +217,15 @@ class ModelStore(Filters, ModelCredentials):
                 : search.limit
             ],
             actors=[
-                ActorName(type_, id_, count)
+                FoundActor(type_, id_, count)
                 for (id_, type_), count in sorted(actors.items())
                 if named(search.actors, id_, type_)
             ][: search.limit],
-            flows=[FlowName(text, count) for text, count in sorted(flows.items()) if named(search.flows, text)][
+            flows=[FoundFlow(text, count) for text, count in sorted(flows.items()) if named(search.flows, text)][
                 : search.limit
             ],
             resources=[
-                ResourceName(type_, id_, count)
+                FoundResource(type_, id_, count)
                 for (id_, type_), count in sorted(resources.items())
                 if named(search.resources, id_, type_)
             ][: search.limit],

@@ -26,6 +26,25 @@ from whence.storage.sqlite import append, engine, readers, writer
 from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
+# --- fields of an event ----------------------------------------------------------------------------------------
+
+
+@breaks("sqlite", "postgres")
+def field_lost_on_reading(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        return lambda *row: msgspec.structs.replace(real(*row), causation_id=None)
+
+    everywhere(patch, "event_from", make)
+
+
+@breaks("sqlite", "postgres")
+def field_lost_on_sequencing(patch: Patch) -> None:
+    def make(real: Any) -> Any:
+        return lambda *new, **decided: msgspec.structs.replace(real(*new, **decided), causation_id=None)
+
+    around(patch, sequencing, "stored_event", make)
+
+
 # --- under concurrency -----------------------------------------------------------------------------------------
 
 

@@ -9,9 +9,9 @@ import pytest
 from tests.contract import broken_models as broken
 from tests.contract import mutants, rarer_mutants
 from tests.contract.faults import catches, limited
-from tests.contract.made import NOON, SECOND, TENANT, VIEWER, add, new, numbered, page, stored, uuid
+from tests.contract.made import NOON, SECOND, TENANT, VIEWER, add, new, numbered, page, stored, unset, uuid, whole
 from whence.errors import Conflict, Invalid
-from whence.events import Event, NewEvent, PageRequest, Query
+from whence.events import Event, NewEvent, PageRequest, PartRequest, Query
 from whence.storage import Write
 
 
@@ -365,6 +365,31 @@ async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
     assert {**msgspec.structs.asdict(event), "recorded_at": 0} == {**expected, "recorded_at": 0, "erased_at": None}
     assert await store.get_event(VIEWER, uuid(7)) == event
     assert (await store.list_events(VIEWER, Query(), PageRequest())).events == [event]
+
+
+@catches(rarer_mutants.field_lost_on_reading, rarer_mutants.field_lost_on_sequencing)
+async def test_every_field_is_kept(real: Any) -> None:
+    """An event comes back with every field that was sent, by each way that reads it, and when it is sent again. Its
+    kind is new once and known once, which PostgreSQL stores in two ways."""
+    events = [*await stored(real, whole(1)), *await stored(real, whole(2))]
+    for event in events:
+        sent = msgspec.structs.asdict(whole(event.position))
+        assert sent.items() <= msgspec.structs.asdict(event).items()
+    [again] = await add(real, whole(2))
+    assert (again.event, again.replayed) == (events[1], True)
+    assert [await real.get_event(VIEWER, event.id) for event in events] == events
+    assert (await real.list_events(VIEWER, Query(), PageRequest(ascending=True))).events == events
+    assert (await real.list_part(VIEWER, Query(), PartRequest(limit=9, as_of=2, ascending=True))).events == events
+    assert (await real.read_feed(VIEWER, Query(), 0, 9)).events == events
+    assert [hashed.event for hashed in await real.read_log(TENANT, 0, 9)] == events
+
+
+def test_mutant_a_field_that_no_test_sets_is_found() -> None:
+    """A field is added to `NewEvent`, and to nothing else."""
+    newer = msgspec.defstruct(
+        "NewerEvent", [("made_up", str | None, None)], bases=(NewEvent,), frozen=True, kw_only=True
+    )
+    assert unset(newer(**msgspec.structs.asdict(whole(1)))) == ["made_up"]
 
 
 @catches(broken.HeadBehind)

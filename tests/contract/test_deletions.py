@@ -1,5 +1,6 @@
 """Deletions of tenants: nothing is left of one, and whatever takes its name begins anew."""
 
+import re
 import time
 from typing import Any
 
@@ -53,7 +54,8 @@ async def rows_left(real: Any, number: int) -> set[str]:
     on_sqlite = isinstance(real, SQLiteReads)
     for table, column in await select(real, tenant, COLUMNS_SQLITE if on_sqlite else COLUMNS_POSTGRES):
         condition = f"{column} = {number}" if column == "tenant_no" else f"{column} >> 40 = {number}"
-        if await select(real, tenant, f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"):
+        shard = re.search(r"_\d{6,}$", table)  # on Citus: of a reference table, which is asked itself
+        if not shard and await select(real, tenant, f"SELECT 1 FROM {table} WHERE {condition} LIMIT 1"):
             left.add(table)
     return left - {"event_log"}
 

@@ -9,7 +9,7 @@ from tests.contract.made import TENANT, VIEWER, new, stored, uuid
 from tests.contract.model import ModelStore
 from tests.contract.mutants import Patch
 from whence.events import Viewer
-from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, ResourceName, beginning
+from whence.names import FoundActor, FoundFlow, FoundKind, FoundNames, FoundResource, NameRange, NameSearch, beginning
 
 pytestmark = pytest.mark.anyio
 
@@ -91,26 +91,26 @@ async def test_names_with_their_counts(store: Any) -> None:
     await stored(store, new(5, actor_id="adrian", correlation_id="flow-9"), tenant="other")
     found = await store.find_names(VIEWER, ALL)
     assert sorted(found.kinds, key=str) == [
-        KindName("action_run.completed", "action_run", "user", "success", 2),
-        KindName("action_run.completed", "artifact", "agent", "success", 1),
-        KindName("action_run.completed", "artifact", "user", "success", 1),
+        FoundKind("action_run.completed", "action_run", "user", "success", 2),
+        FoundKind("action_run.completed", "artifact", "agent", "success", 1),
+        FoundKind("action_run.completed", "artifact", "user", "success", 1),
     ]
     assert found.events == [uuid(number) for number in (1, 2, 3, 4)]
-    assert found.actors == [ActorName("user", "ada", 2), ActorName("agent", "adam", 1)]
-    assert found.flows == [FlowName("flow-1", 2), FlowName("flow-2", 1)]
+    assert found.actors == [FoundActor("user", "ada", 2), FoundActor("agent", "adam", 1)]
+    assert found.flows == [FoundFlow("flow-1", 2), FoundFlow("flow-2", 1)]
     assert found.resources == [
-        ResourceName("action_run", uuid(1), 1),
-        ResourceName("artifact", uuid(1), 1),
-        ResourceName("artifact", uuid(2), 1),
+        FoundResource("action_run", uuid(1), 1),
+        FoundResource("artifact", uuid(1), 1),
+        FoundResource("artifact", uuid(2), 1),
     ]
     narrow = await store.find_names(NARROW, ALL)
     assert sorted(each.actor_type for each in narrow.kinds) == ["agent", "user"]
     assert narrow.events == [uuid(2), uuid(3)]
-    assert narrow.actors == [ActorName("user", "ada", 1), ActorName("agent", "adam", 1)]
-    assert narrow.flows == [FlowName("flow-1", 1), FlowName("flow-2", 1)]
+    assert narrow.actors == [FoundActor("user", "ada", 1), FoundActor("agent", "adam", 1)]
+    assert narrow.flows == [FoundFlow("flow-1", 1), FoundFlow("flow-2", 1)]
     assert [each.resource_type for each in narrow.resources] == ["artifact", "artifact"]
     hidden = NameSearch(limit=10, actors=(beginning("bob"),), flows=(NameRange("other", "other"),))
     assert await store.find_names(NARROW, hidden) == FoundNames()
     one = NameSearch(limit=1, actors=(beginning("a", "agent"), beginning("a", "user")))
-    assert (await store.find_names(VIEWER, one)).actors == [ActorName("user", "ada", 2)]
+    assert (await store.find_names(VIEWER, one)).actors == [FoundActor("user", "ada", 2)]
     assert await store.find_names(Viewer("nobody"), ALL) == FoundNames()

@@ -84,20 +84,22 @@ def some(words: Iterable[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(st.sampled_from(tuple(words)), min_size=1, max_size=3).map(tuple)
 
 
-events = st.builds(
-    NewEvent,
-    id=st.integers(1, 60).map(uuid),
-    event_type=st.sampled_from(EVENT_TYPES),
-    actor_type=st.sampled_from(ACTOR_TYPES),
-    actor_id=st.sampled_from(ACTOR_IDS),
-    resource_type=st.sampled_from(RESOURCE_TYPES),
-    resource_id=st.sampled_from(RESOURCES),
-    occurred_at=times,
-    payload=st.sampled_from(PAYLOADS),
-    correlation_id=st.sampled_from((None, *FLOWS)),
-    causation_id=st.sampled_from((None, *CAUSES)),
-    outcome=st.sampled_from((None, None, *OUTCOMES)),
-)
+DRAWN: dict[str, st.SearchStrategy[Any]] = {
+    "id": st.integers(1, 60).map(uuid),
+    "event_type": st.sampled_from(EVENT_TYPES),
+    "actor_type": st.sampled_from(ACTOR_TYPES),
+    "actor_id": st.sampled_from(ACTOR_IDS),
+    "resource_type": st.sampled_from(RESOURCE_TYPES),
+    "resource_id": st.sampled_from(RESOURCES),
+    "occurred_at": times,
+    "payload": st.sampled_from(PAYLOADS),
+    "correlation_id": st.sampled_from((None, *FLOWS)),
+    "causation_id": st.sampled_from((None, *CAUSES)),
+    "outcome": st.sampled_from((None, None, *OUTCOMES)),
+}
+"""What each field of an event is drawn from."""
+
+events = st.builds(NewEvent, **DRAWN)
 FIRST_EVENTS = {
     tenant: tuple(
         NewEvent(
@@ -205,8 +207,9 @@ def sorted_kinds(found: FoundNames) -> FoundNames:
     return msgspec.structs.replace(found, kinds=sorted(found.kinds, key=msgspec.structs.astuple))
 
 
-def test_the_oracle_draws_every_filter() -> None:
-    """A new field of a query or of a viewer is drawn, or this fails."""
+def test_the_oracle_draws_every_field_and_filter() -> None:
+    """A new field of an event, of a query or of a viewer is drawn, or this fails."""
+    assert DRAWN.keys() == {*NewEvent.__struct_fields__}
     assert FILTERS.keys() | {"tenant"} == {*Query.__struct_fields__, *Viewer.__struct_fields__}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tests.proofs.vector_log import (
     KEY,
     ORIGIN,
+    WITNESS,
     MadeEvent,
     Tree,
     b64,
@@ -155,6 +156,9 @@ def _whole() -> dict[str, _Export]:
         "excluded": _made(everything, everything, *query, complete_from=1),
         "an event with a leaf alone": _with_leaf(
             _made(everything, failed, *_FAILURES, complete_from=1), 5, _leaf_line(5)
+        ),
+        "cosigned by a witness": replace(
+            _made(failed, failed, *_FAILURES), note=_NOTE + WITNESS.line(_NOTE.partition("\n\n")[0] + "\n")
         ),
         "events that were held": _made([0, 4, *range(6, SIZE)], failed, *_FAILURES, complete_from=7),
     }

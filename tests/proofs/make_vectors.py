@@ -2,28 +2,34 @@
 
     python -m tests.proofs.make_vectors
 
-The same files come out each time, but for the signature by ML-DSA-44, which is random: one that is there is kept.
+The same files come out each time, but for the signatures by ML-DSA-44, which are random: one that is there is kept.
 """
 
+import base64
 import json
+import re
 import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
 from tests.proofs.export_vectors import the_exports
 from tests.proofs.vector_log import (
+    COSIGNED_AT_S,
     ERASED,
     KEY,
     ORIGIN,
     SIGNER,
     SIZE,
     SPECIAL,
+    WITNESS,
     MadeEvent,
     Tree,
+    Witness,
     b64,
     checkpoint_text,
     envelope_text,
@@ -37,8 +43,7 @@ from tests.proofs.vector_log import (
     signed,
     whole_tree,
 )
-from whence.checkpoints import cosigned_message, parse_checkpoint
-from whence.notes import KeyType, NoteSigner, VerifierKey, verify_bytes
+from whence.notes import KeyType, NoteSigner, VerifierKey
 
 VECTORS = Path(__file__).parents[2] / "verifier" / "vectors"
 SIZES = (1, 2, 3, 255, 256, 257, SIZE)
@@ -56,26 +61,9 @@ PLACES = (
     (6, 255),
 )
 PAIRS = ((1, 1), (1, 2), (2, 3), (3, 255), (255, 256), (256, 257), (256, SIZE), (257, SIZE), (65_536, SIZE))
-COSIGNED_AT_S = 1_767_323_045
+_MLDSA_BYTES = 2420
 
 Made = dict[str, Any]
-
-
-class Witness:
-    """A witness that cosigns by Ed25519 (0x04), with the key of a seed."""
-
-    def __init__(self, name: str, seed: bytes) -> None:
-        self._signer = NoteSigner(name, seed)
-        self.key = VerifierKey(name, KeyType.COSIGNATURE_ED25519, self._signer.key.public)
-
-    def line(self, text: str) -> str:
-        """The line under the text of a checkpoint."""
-        message = f"cosignature/v1\ntime {COSIGNED_AT_S}\n{text}"
-        signature = COSIGNED_AT_S.to_bytes(8) + self._signer.sign(message).signature
-        return f"— {self.key.name} {b64(self.key.id + signature)}\n"
-
-
-WITNESS = Witness("witness.example/w1", sha256(b"whence test vector witness 1").digest())
 
 
 def the_log() -> Made:
@@ -297,18 +285,123 @@ def the_notes() -> list[Made]:
     ]
 
 
-def the_mldsa_note(kept: Path) -> Made:
-    """A checkpoint that a witness cosigned by ML-DSA-44 (0x06). That of a file is kept if it is still right."""
-    private = MLDSA44PrivateKey.from_seed_bytes(sha256(b"whence test vector witness 2").digest())
-    key = VerifierKey("witness.example/w2", KeyType.COSIGNATURE_MLDSA44, private.public_key().public_bytes_raw())
-    text = checkpoint_text(257, whole_tree().root(0, 257))
-    message = cosigned_message(key, parse_checkpoint(text), COSIGNED_AT_S)
-    signature = bytes.fromhex(json.loads(kept.read_text())["signature"]) if kept.exists() else b""
-    if not verify_bytes(key, message, signature):
-        signature = private.sign(message)
-    line = f"— {key.name} {b64(key.id + COSIGNED_AT_S.to_bytes(8) + signature)}\n"
-    note = f"{text}\n{line_of(SIGNER, text)}{line}"
-    return {"witness": str(key), "message": message.hex(), "signature": signature.hex(), "note": note}
+class MlDsaKey:
+    """A key of type 0x06, of a log or of a witness, made from a seed. It signs by random numbers, so a signature that
+    is in the file of the vectors is taken again."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._private = MLDSA44PrivateKey.from_seed_bytes(seed)
+        self.key = VerifierKey(name, KeyType.COSIGNATURE_MLDSA44, self._private.public_key().public_bytes_raw())
+
+    def line(self, kept: str, message: bytes, time_s: int = COSIGNED_AT_S, context: bytes = b"") -> str:
+        """The line with a signature of the message. `kept` is the text in which it may be already."""
+        public = MLDSA44PublicKey.from_public_bytes(self.key.public)
+        for found in re.findall(rf"^— {re.escape(self.key.name)} (\S{{3000,}})$", kept, re.MULTILINE):
+            signature = base64.b64decode(found)[12:][:_MLDSA_BYTES]
+            try:
+                public.verify(signature, message, context)
+            except InvalidSignature:
+                continue
+            return self._line(time_s, signature)
+        return self._line(time_s, self._private.sign(message, context))
+
+    def _line(self, time_s: int, signature: bytes) -> str:
+        return f"— {self.key.name} {b64(self.key.id + time_s.to_bytes(8) + signature)}\n"
+
+
+MLDSA_WITNESS = MlDsaKey("witness.example/w2", sha256(b"whence test vector witness 2").digest())
+MLDSA_LOG = MlDsaKey(ORIGIN, sha256(b"whence test vector key 1 by ML-DSA-44").digest())
+MLDSA_NEXT = MlDsaKey("log.example/acme/2", sha256(b"whence test vector key 2 by ML-DSA-44").digest())
+
+
+def mldsa_message(
+    name: str, root: bytes, size: int = 257, time_s: int = COSIGNED_AT_S, origin: str = ORIGIN, *, start: int = 0
+) -> bytes:
+    """What is signed by ML-DSA-44, as C2SP tlog-cosignature defines it."""
+    named, log = name.encode(), origin.encode()
+    numbers = (start.to_bytes(8), size.to_bytes(8))
+    return b"".join(
+        [b"subtree/v1\n\0", bytes([len(named)]), named, time_s.to_bytes(8), bytes([len(log)]), log, *numbers, root]
+    )
+
+
+def the_mldsa_notes(kept: Made) -> list[Made]:
+    """Checkpoints with signatures by ML-DSA-44, of a witness and of the log itself. `key` is the one of the log that is
+    believed; `cosigners` is null if the note has to be refused."""
+    before = {each["name"]: each["note"] for each in kept.get("notes", ())}
+    root = whole_tree().root(0, 257)
+    text, log, w2 = checkpoint_text(257, root), str(MLDSA_LOG.key), MLDSA_WITNESS.key.name
+    ours = line_of(SIGNER, text)
+
+    def made(
+        name: str,
+        cosigners: list[str] | None,
+        lines: Callable[[str], str],
+        key: str = KEY,
+        witness: MlDsaKey | None = None,
+    ) -> Made:
+        asked = str((witness or MLDSA_WITNESS).key)
+        note = f"{text}\n{lines(before.get(name, ''))}"
+        return {"name": name, "key": key, "witness": asked, "note": note, "cosigners": cosigners}
+
+    def by_witness(message: bytes, time_s: int = COSIGNED_AT_S, context: bytes = b"") -> Callable[[str], str]:
+        return lambda was: ours + MLDSA_WITNESS.line(was, message, time_s, context)
+
+    def by_log(was: str) -> str:
+        return MLDSA_LOG.line(was, mldsa_message(ORIGIN, root))
+
+    right, late = mldsa_message(w2, root), COSIGNED_AT_S + 1
+    return [
+        made("a witness", [w2], by_witness(right)),
+        made("without a time", [w2], by_witness(mldsa_message(w2, root, time_s=0), 0)),
+        made("a witness that is not asked about", [], by_witness(right), witness=MLDSA_NEXT),
+        made("the log, whose other key is believed", [], lambda was: ours + by_log(was)),
+        made("the log alone", [], by_log, key=log),
+        made("the log as a witness", [ORIGIN], lambda was: ours + by_log(was), witness=MLDSA_LOG),
+        made("the log did not sign by this key", None, lambda _: ours, key=log),
+        made("the log signed as somebody else", None, lambda was: MLDSA_LOG.line(was, right), key=log),
+        made("another time", None, by_witness(right, late)),
+        made("another size", None, by_witness(mldsa_message(w2, root, 256))),
+        made("another root", None, by_witness(mldsa_message(w2, bytes(32)))),
+        made("another log", None, by_witness(mldsa_message(w2, root, origin="other.example"))),
+        made("another name", None, by_witness(mldsa_message("witness.example/w3", root))),
+        made("a part of the tree", None, by_witness(mldsa_message(w2, root, start=256, time_s=0), 0)),
+        made("the text, as by Ed25519", None, by_witness(f"cosignature/v1\ntime {COSIGNED_AT_S}\n{text}".encode())),
+        made("with a context", None, by_witness(right, context=b"c2sp.org")),
+        made("after the end of time", None, by_witness(mldsa_message(w2, root, time_s=2**63), 2**63)),
+        made("a byte too many", None, lambda was: ours + _longer(MLDSA_WITNESS.line(was, right))),
+    ]
+
+
+def _longer(line: str) -> str:
+    """A signature line with another byte."""
+    head, _, encoded = line.rstrip("\n").rpartition(" ")
+    return f"{head} {b64(base64.b64decode(encoded) + bytes(1))}\n"
+
+
+def the_mldsa_rotations(kept: Made) -> list[Made]:
+    """As `the_rotations`, for the key of the log by ML-DSA-44."""
+    before = {each["name"]: each["proof"] for each in kept.get("rotations", ())}
+    following = NoteSigner(MLDSA_NEXT.key.name, sha256(b"whence test vector key 2").digest())
+    right = {"newKey": str(following.key), "newMlDsaKey": str(MLDSA_NEXT.key), "newOrigin": following.key.name}
+    right["origin"] = ORIGIN
+    cases: list[tuple[str, Made, str | None]] = [
+        ("a rotation of both keys", right, right["newMlDsaKey"]),
+        ("a rotation of the other key alone", {**right, "newMlDsaKey": None}, None),
+        ("a key of another type", {**right, "newMlDsaKey": right["newKey"]}, None),
+        ("a key of another origin", {**right, "newMlDsaKey": str(MLDSA_WITNESS.key)}, None),
+    ]
+    made = []
+    for name, payload, key in cases:
+
+        def sign(text: str, name: str = name) -> str:
+            root = base64.b64decode(text.split("\n")[2])
+            own = MLDSA_LOG.line(before.get(name, ""), mldsa_message(ORIGIN, root, 3))
+            return f"{text}\n{line_of(SIGNER, text)}{own}"
+
+        proof = _announced("whence.log_key_rotated", payload, sign=sign)
+        made.append({"name": name, "proof": proof, "next": key})
+    return made
 
 
 def the_witness() -> list[Made]:
@@ -377,7 +470,7 @@ def the_rotations() -> list[Made]:
         for name, event_type, payload, key in cases
     ]
     by_resource = _announced(rotated, right, resource_type="order")
-    by_itself = _announced(rotated, right, signer=following)
+    by_itself = _announced(rotated, right, sign=lambda text: signed(text, following))
     return [
         *made,
         {"name": "about another resource", "proof": by_resource, "next": None},
@@ -385,8 +478,29 @@ def the_rotations() -> list[Made]:
     ]
 
 
+def the_chain() -> Made:
+    """Two rotations, one after the other. `last` is the key that is believed after both."""
+    second, third = (
+        NoteSigner(f"log.example/acme/{number}", sha256(f"whence test vector key {number}".encode()).digest())
+        for number in (2, 3)
+    )
+
+    def named(former: str, following: VerifierKey) -> Made:
+        return {"newKey": str(following), "newOrigin": following.name, "origin": former}
+
+    def by_second(text: str) -> str:
+        return signed(text.replace(ORIGIN, second.key.name, 1), second)
+
+    rotated = "whence.log_key_rotated"
+    first = _announced(rotated, named(ORIGIN, second.key))
+    return {
+        "proofs": [first, _announced(rotated, named(second.key.name, third.key), sign=by_second)],
+        "last": str(third.key),
+    }
+
+
 def _announced(
-    event_type: str, payload: Made | None, *, resource_type: str = "event_log", signer: NoteSigner = SIGNER
+    event_type: str, payload: Made | None, *, resource_type: str = "event_log", sign: Callable[[str], str] = signed
 ) -> str:
     """The proof of an event that is the third of its log; without a payload, as after an erasure."""
     text, salt = json.dumps(payload, separators=(",", ":")), made_event(2).salt
@@ -394,7 +508,7 @@ def _announced(
     event = MadeEvent({**members, "resourceType": resource_type}, salt, text)
     tree = Tree(lambda index: leaf_of(event.envelope) if index == 2 else whole_tree().leaf(index))
     parts = (None, None) if payload is None else (salt, text.encode())
-    note = signed(checkpoint_text(3, tree.root(0, 3)), signer)
+    note = sign(checkpoint_text(3, tree.root(0, 3)))
     return proof_text(2, tree.path(2, 0, 3), note, extra_of(event.envelope, *parts))
 
 
@@ -419,11 +533,16 @@ def made_files() -> dict[str, str]:
         "proofs.json": _json({"key": KEY, "proofs": the_proofs()}),
         "consistency.json": _json({"key": KEY, "pairs": the_consistency()}),
         "notes.json": _json({"key": KEY, "notes": the_notes()}),
-        "rotations.json": _json({"key": KEY, "rotations": the_rotations()}),
+        "rotations.json": _json({"key": KEY, "rotations": the_rotations(), "chain": the_chain()}),
         "witness.json": _json({"key": KEY, "requests": the_witness()}),
         "exports.json": _json({"key": KEY, "exports": the_exports()}),
-        "mldsa44.json": _json({"key": KEY, **the_mldsa_note(VECTORS / "mldsa44.json")}),
+        "mldsa44.json": _json({"key": str(MLDSA_LOG.key), **_mldsa_vectors(VECTORS / "mldsa44.json")}),
     }
+
+
+def _mldsa_vectors(file: Path) -> Made:
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return {"notes": the_mldsa_notes(kept), "rotations": the_mldsa_rotations(kept)}
 
 
 def _json(value: Any) -> str:

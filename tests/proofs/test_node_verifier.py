@@ -156,7 +156,29 @@ BROKEN = {
     "misses a witness that was asked for": ("verify.mjs", "if (missing) throw", "if (false) throw"),
     "follows a key that somebody else may have": ("verify.mjs", "envelope.eventType !== KEY_ROTATED || ", ""),
     "follows another log's announcement": ("verify.mjs", "if (origin !== checkpoint.origin) throw", "if (false) throw"),
-    "follows to any key": ("verify.mjs", "if (next.type !== ED25519 || ", "if ("),
+    "takes any signature by ML-DSA-44": (
+        "mldsa44.mjs",
+        "expected.every((byte, place) => byte === challenge[place])",
+        "true",
+    ),
+    "takes a signature by ML-DSA-44 of any size": ("mldsa44.mjs", "Math.min(value, Q - value) >= Z_BOUND", "false"),
+    "takes hints in any order": ("mldsa44.mjs", "data[place - 1] >= data[place]", "false"),
+    "takes hints after the end": (
+        "mldsa44.mjs",
+        "data.subarray(place, HINTS_MAX).every((byte) => byte === 0)",
+        "true",
+    ),
+    "forgets the context": ("mldsa44.mjs", "Uint8Array.of(0, context.length), context, ", "Uint8Array.of(0, 0), "),
+    "forgets the name of a cosigner": ("verify.mjs", "Uint8Array.of(name.length), name, ", ""),
+    "forgets the time by ML-DSA-44": ("verify.mjs", "name, numberBytes(seconds)", "name, numberBytes(0n)"),
+    "follows a key by one of another type": (
+        "verify.mjs",
+        "key.type === COSIGNATURE_MLDSA44 ? newMlDsaKey : newKey",
+        "newKey ?? newMlDsaKey",
+    ),
+    "takes any key in an export": ("exports.mjs", "if (key.type !== ED25519 && text", "if (text"),
+    "misses a witness of an export": ("exports.mjs", "    demandCosigned(checkpoint, witnesses);\n", ""),
+    "follows to any key": ("verify.mjs", "if (next.type !== key.type || ", "if ("),
 }
 """What is wrong, and how it is made: the file, what stands there, and what is put in its place."""
 

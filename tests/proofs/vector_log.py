@@ -9,12 +9,13 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 
-from whence.notes import NoteSigner
+from whence.notes import KeyType, NoteSigner, VerifierKey
 
 ORIGIN = "log.example/acme/1"
 SIGNER = NoteSigner(ORIGIN, sha256(b"whence test vector key 1").digest())
 KEY = str(SIGNER.key)
 SIZE = 70_000
+COSIGNED_AT_S = 1_767_323_045
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -175,6 +176,23 @@ def proof_of(index: int, size: int, *, note: str | None = None) -> str:
     is_erased = index == ERASED
     extra = extra_of(event.envelope, *((None, None) if is_erased else (event.salt, event.payload.encode())))
     return proof_text(index, whole_tree().path(index, 0, size), note or note_of(size), extra)
+
+
+class Witness:
+    """A witness that cosigns by Ed25519 (0x04), with the key of a seed."""
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._signer = NoteSigner(name, seed)
+        self.key = VerifierKey(name, KeyType.COSIGNATURE_ED25519, self._signer.key.public)
+
+    def line(self, text: str) -> str:
+        """The line under the text of a checkpoint."""
+        message = f"cosignature/v1\ntime {COSIGNED_AT_S}\n{text}"
+        signature = COSIGNED_AT_S.to_bytes(8) + self._signer.sign(message).signature
+        return f"— {self.key.name} {b64(self.key.id + signature)}\n"
+
+
+WITNESS = Witness("witness.example/w1", sha256(b"whence test vector witness 1").digest())
 
 
 def b64(data: bytes) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contract.made import new, uuid
+from tests.contract.made import new, uuid, whole
 from tests.unit.mutants import PROPERTY, catches, replaced
 from whence import errors
 from whence.errors import Conflict, Invalid, Problem, RetryLater, Unauthenticated, Unavailable, WhenceError
@@ -123,6 +123,16 @@ def test_receipts_arrive_as_they_were_given() -> None:
     assert got[0][:2] == given_[0][:2]  # type: ignore[index]  # the first result is a list
     assert isinstance(got[0][2].error, Conflict) and got[0][2].error.fields == ("id",)
     assert got[1].retry_after_s == 3
+
+
+def test_every_field_of_an_event_arrives() -> None:
+    """Of a new event, and of a stored one in both forms: put together, and sent whole."""
+    writes, receipts = [Write((whole(1), whole(2)))], [Receipt(stored(whole(1), 5)), Receipt(stored(whole(2), 6), True)]
+    _, _, (_, [got]) = decode_call(only(encode_append(3, "acme", writes)))
+    assert [msgspec.structs.asdict(each) for each in got.events] == [
+        msgspec.structs.asdict(each) for each in writes[0].events
+    ]
+    assert unpack_results("acme", writes, decode_reply_of(pack_results([receipts]))) == [receipts]
 
 
 @catches(

@@ -17,18 +17,32 @@ NOW_NS = 1_700_000_000_000_000_000
 
 class _Trusting(ids._Uuid7):
     def next(self) -> str:
-        self._ms = 0
+        self._recent = ids._Millisecond(0)
         return super().next()
 
 
-class _Unlocked(ids._Uuid7):
-    """Mutant: reads the counter outside of the lock, and yields to other threads before writing it."""
+class _Overwriting(ids._Millisecond):
+    """Mutant: looks whether another thread has begun the next millisecond, and then writes, in two steps."""
 
-    def next(self) -> str:
-        count = self._count
+    def follow(self, ms: int) -> ids._Millisecond:
         time.sleep(0.0002)  # between reading and writing
-        self._count = count
-        return super().next()
+        self._following[None] = _Overwriting(ms)
+        return self._following[None]
+
+
+class _Rereading(ids._Millisecond):
+    """Mutant: reads the counter, and yields to other threads before it writes it."""
+
+    def __init__(self, ms: int) -> None:
+        super().__init__(ms)
+        self.numbers = iter(self._count, -1)
+        self._counted = 0
+
+    def _count(self) -> int:
+        counted = self._counted
+        time.sleep(0)
+        self._counted = counted + 1
+        return counted
 
 
 TRUSTING = replaced(ids, "_Uuid7", _Trusting, "the_clock_is_trusted")
@@ -48,7 +62,10 @@ def test_ids_rise_strictly_whatever_the_clock_does(monkeypatch: pytest.MonkeyPat
     assert made[-1][:13].replace("-", "") >= f"{NOW_NS // 1_000_000 + 86_400_000:012x}"
 
 
-@catches(replaced(ids, "_Uuid7", _Unlocked, "no_lock"))
+@catches(
+    replaced(ids, "_Millisecond", _Overwriting, "two_milliseconds_follow_one"),
+    replaced(ids, "_Millisecond", _Rereading, "a_number_is_read_twice"),
+)
 def test_ids_rise_strictly_in_every_thread() -> None:
     """Threads that share a generator never get the same counter twice, and each sees its own ids rise."""
     generator = ids._Uuid7()

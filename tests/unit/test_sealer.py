@@ -16,6 +16,7 @@ from tests.unit.test_merkle import root_of
 from whence import checkpoints, sealer
 from whence.checkpoints import LogProof, parse_checkpoint, verify_checkpoint, verify_proof
 from whence.errors import Unavailable, Unsound
+from whence.log_keys import LogKeys
 from whence.merkle import leaf_hash
 from whence.merkle_proofs import LeafRange, inclusion_ranges
 from whence.notes import BadNote, parse_verifier_key
@@ -352,5 +353,5 @@ def test_names_and_keys_follow_from_the_secret() -> None:
     """The default name is always the same for a secret. Each origin has a key of its own."""
     assert log_name_of(SECRET) == log_name_of(StoreSecret("the secret of the store that is sealed here"))
     assert log_name_of(SECRET) != log_name_of(StoreSecret.random())
-    signers = [sealer.log_signer(SECRET, name).key.public for name in ("a/b/1", "a/b/2", "a/b/1")]
+    signers = [LogKeys(SECRET).key(name).public for name in ("a/b/1", "a/b/2", "a/b/1")]
     assert signers[0] == signers[2] != signers[1]

@@ -82,14 +82,32 @@ def test_every_field_is_read_from_its_variable(tmp_path: Path) -> None:
     )
     plain = read()
     changed = {name for name in Settings.__struct_fields__ if getattr(settings, name) != getattr(plain, name)}
-    assert changed == set(Settings.__struct_fields__) - {"jwt_secret", "witness_policy"}
-    assert read(WITNESS_POLICY="policy").witness_policy == Path("policy")
+    assert changed == set(Settings.__struct_fields__) - {"jwt_secret", "seal_ml_dsa", "witness_policy"}
+    assert (settings.tls_cert, settings.sentences) == (pem, pem)
+
+
+def test_a_text_becomes_what_its_field_holds() -> None:
+    """Lists, times, sizes, switches and paths."""
+    settings = read(
+        CORS_ORIGINS="https://a.example, http://b.example:8080,",
+        JWT_JWKS_URL=JWKS,
+        JWT_ALGORITHMS="ES256,EdDSA",
+        JWT_MAX_LIFETIME="90m",
+        BODIES_IN_FLIGHT_MAX="32MiB",
+        LOG_LEVEL="DEBUG",
+        COOKIE_SECURE="true",
+        RESOURCE_TYPES="invoice",
+        ACTOR_TYPES="robot",
+        WITNESS_POLICY="policy",
+        SEAL_ML_DSA="true",
+    )
     assert settings.cors_origins == ("https://a.example", "http://b.example:8080")
     assert settings.algorithms == ("ES256", "EdDSA")
     assert (settings.jwt_max_lifetime_s, settings.bodies_in_flight_max) == (5400, 32 * 1024 * 1024)
-    assert (settings.tls_cert, settings.log_level, settings.cookie_secure) == (pem, "debug", True)
+    assert (settings.log_level, settings.cookie_secure) == ("debug", True)
     assert "invoice" in settings.vocabulary.resource_types
     assert "robot" in settings.vocabulary.actor_types
+    assert (settings.witness_policy, settings.seal_ml_dsa) == (Path("policy"), True)
 
 
 def test_flags_go_over_the_environment_unless_they_were_not_given() -> None:
@@ -214,6 +232,8 @@ def test_a_short_secret_is_refused_by_its_bytes(length: int) -> None:
         {"ROOT_PATH": "/a b"},
         {"LOG_NAME": "https://log.example.com"},
         {"LOG_NAME": "log example"},
+        {"SEAL_ML_DSA": "true", "SEAL": "false"},
+        {"SEAL_ML_DSA": "true", "LOG_NAME": "n" * 161},
         {"REDACT": "a b"},
         {"PAYLOAD_FIELDS": "a..b"},
         {"PAYLOAD_FIELDS": "a,b,c,d,e,f,g,h,i"},

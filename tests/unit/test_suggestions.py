@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from tests.unit.mutants import PROPERTY, catches, replaced
 from tests.unit.sent import CONTEXT, NOW, problems
-from whence.names import ActorName, FoundNames, KindName, NameSearch, PayloadValue, beginning
+from whence.names import FoundActor, FoundKind, FoundNames, NameSearch, PayloadValue, beginning
 from whence.wire import suggestions
 from whence.wire.query_language import parse_text
 from whence.wire.suggestions import ACTORS_MAX, Slot, encode_suggestions, parse_suggest, search_of, slot_at
 
 FOUND = FoundNames(
     kinds=[
-        KindName("action_run.failed", "action_run", "agent", "failure", 73),
-        KindName("action_run.completed", "action_run", "agent", "success", 900),
-        KindName("agent.heartbeat", "agent_spec", "service", "none", 5),
-        KindName("action_run.heartbeat", "action_run", "service", "none", 7),
+        FoundKind("action_run.failed", "action_run", "agent", "failure", 73),
+        FoundKind("action_run.completed", "action_run", "agent", "success", 900),
+        FoundKind("agent.heartbeat", "agent_spec", "service", "none", 5),
+        FoundKind("action_run.heartbeat", "action_run", "service", "none", 7),
     ],
-    actors=[ActorName("agent", "planner", 3), ActorName("user", "Paul Jones", 9), ActorName("robot", "*", 1)],
+    actors=[FoundActor("agent", "planner", 3), FoundActor("user", "Paul Jones", 9), FoundActor("robot", "*", 1)],
 )
 
 

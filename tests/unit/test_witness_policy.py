@@ -8,7 +8,7 @@ import pytest
 from tests.unit.mutants import catches, replaced
 from whence.checkpoints import Cosigner
 from whence.notes import NoteSigner, VerifierKey
-from whence.witness_policy import BadPolicy, Policy, parse_policy
+from whence.witness_policy import BadPolicy, WitnessPolicy, parse_policy
 
 LOG = NoteSigner("log.example/acme/1", bytes(32)).key
 
@@ -17,7 +17,7 @@ def key_of(name: str) -> VerifierKey:
     return Cosigner(f"{name}.example", sha256(name.encode()).digest()).key
 
 
-def policy_of(text: str) -> Policy:
+def policy_of(text: str) -> WitnessPolicy:
     return parse_policy(text.encode())
 
 
@@ -32,12 +32,12 @@ quorum both
 """
 
 
-def _by_members(self: Policy, cosigners: object) -> bool:
+def _by_members(self: WitnessPolicy, cosigners: object) -> bool:
     """Mutant: a group counts its members, and not which of them were met."""
     return bool(cosigners)
 
 
-def _by_lines(self: Policy, cosigners: Collection[VerifierKey]) -> bool:
+def _by_lines(self: WitnessPolicy, cosigners: Collection[VerifierKey]) -> bool:
     """Mutant: each cosignature counts, also the second one of a witness."""
     met = [name for key in cosigners for name, witness in self.witnesses.items() if witness.key == key]
     for name, (needed, members) in self.groups.items():
@@ -45,7 +45,7 @@ def _by_lines(self: Policy, cosigners: Collection[VerifierKey]) -> bool:
     return self.quorum in met
 
 
-@catches(replaced(Policy, "is_met", _by_members, "anybody_is_a_quorum"))
+@catches(replaced(WitnessPolicy, "is_met", _by_members, "anybody_is_a_quorum"))
 def test_a_quorum_of_groups() -> None:
     """Two of the one and one of the other; nothing else will do."""
     policy = policy_of(f"log {LOG}\n{WITNESSES}\n{GROUPS}")
@@ -60,7 +60,7 @@ def test_a_quorum_of_groups() -> None:
         assert policy.is_met({key_of(name) for name in names}) == is_met, names
 
 
-@catches(replaced(Policy, "is_met", _by_lines, "lines_are_counted"))
+@catches(replaced(WitnessPolicy, "is_met", _by_lines, "lines_are_counted"))
 def test_a_witness_counts_once() -> None:
     """However many times it is named among those who cosigned."""
     policy = policy_of(f"{WITNESSES}\ngroup two 2 x1 x2\nquorum two")

@@ -20,7 +20,7 @@ from whence.notes import KeyType, NoteSignature, parse_note, signature_line
 from whence.outbound import Sender
 from whence.storage.deletions import TenantDeletion
 from whence.witness import WitnessRecord, WitnessService, create_record
-from whence.witness_policy import BadPolicy, Policy, check_askable, parse_policy
+from whence.witness_policy import BadPolicy, WitnessPolicy, check_askable, parse_policy
 from whence.witness_protocol import Refusal, parse_request
 from whence.witnesses import QUORUM_MISSED, Witnesses, cosigned_checkpoint, read_policy, witness_sender
 
@@ -125,14 +125,14 @@ async def slow(_body: bytes) -> None:
     await asyncio.sleep(60)
 
 
-def policy_of(made: list[Scripted], quorum: str) -> Policy:
+def policy_of(made: list[Scripted], quorum: str) -> WitnessPolicy:
     lines = [f"witness w{n} {cosigner(n).key} {each.url}" for n, each in enumerate(made)]
     names = " ".join(f"w{n}" for n in range(len(made)))
     return parse_policy("\n".join([*lines, f"group all-of-them {quorum} {names}", "quorum all-of-them"]).encode())
 
 
 @asynccontextmanager
-async def asking(opened: Any, policy: Policy, timeout_s: float = 5.0) -> AsyncIterator[Witnesses]:
+async def asking(opened: Any, policy: WitnessPolicy, timeout_s: float = 5.0) -> AsyncIterator[Witnesses]:
     """Witnesses that are asked, by a process that seals, without pauses."""
     sealing = sealing_of(opened)
     await sealing.seal_all()
@@ -143,7 +143,7 @@ async def asking(opened: Any, policy: Policy, timeout_s: float = 5.0) -> AsyncIt
         await sender.close()
 
 
-async def cosigners(opened: Any, policy: Policy) -> tuple[int, set[str]]:
+async def cosigners(opened: Any, policy: WitnessPolicy) -> tuple[int, set[str]]:
     """The size of the cosigned checkpoint and the names of those whose cosignatures on it are valid."""
     kept = await cosigned_checkpoint(opened, TENANT)
     if kept is None:

@@ -1521,6 +1521,7 @@ export interface components {
         LogKey: {
             epoch: number;
             key: string;
+            mlDsaKey: string | null;
             origin: string;
         };
         LogKeys: {

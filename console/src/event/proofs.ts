@@ -59,24 +59,15 @@ export function judge(proof: Uint8Array, event: LogEvent, pinned: PinnedKey, off
   }
 }
 
-const FIELDS = [
-  "actorId",
-  "actorType",
-  "causationId",
-  "correlationId",
-  "eventType",
-  "id",
-  "outcome",
-  "resourceId",
-  "resourceType",
-  "tenantId",
-] as const satisfies readonly (keyof LogEvent)[];
+/** Members of an envelope that an event has in another form. Every other one is on the page as it is in the envelope. */
+const IN_ANOTHER_FORM = new Set(["occurredAt", "recordedAt", "payloadHash", "v"]);
 
 /** The first field in which the event on the page is not the proven one; null if it is. */
 function differingField(event: LogEvent, envelope: Envelope, position: number, payload: string | null): string | null {
   if (event.position !== position) return "position";
   for (const name of ["occurredAt", "recordedAt"] as const) if (withFraction(event[name]) !== envelope[name]) return name;
-  const field = FIELDS.find((name) => event[name] !== envelope[name]);
+  const names = Object.keys(envelope).filter((name) => !IN_ANOTHER_FORM.has(name));
+  const field = names.find((name) => event[name as keyof LogEvent] !== envelope[name]);
   if (field) return field;
   const shown = event.payload === null ? null : (event.payloadText ?? null);
   return shown === payload ? null : "payload";

@@ -63,13 +63,17 @@ class Admission:
 
         Raises Throttled and QuotaSpent beyond the tenant's quotas, and Unavailable while the disk is nearly full.
         """
+        self.admit_events_now(request, viewer, len(events))
+        await self.byte_quota.require(viewer.tenant, sum(len(event.payload) for event in events))
+
+    def admit_events_now(self, request: Request, viewer: Viewer, events: int) -> None:
+        """As `admit_events`, for so many events, where `byte_quota` has no limit: only that has to be read."""
         self.disk_space.require()
         try:
-            self.event_rate.take(viewer.tenant, len(events))
+            self.event_rate.take(viewer.tenant, events)
         finally:
             if viewer.readable is None:
                 request.scope["state"]["headers"] += self.event_rate.headers(viewer.tenant)
-        await self.byte_quota.require(viewer.tenant, sum(len(event.payload) for event in events))
 
     def page_place(self, tenant: str, *, indexed: bool) -> AbstractAsyncContextManager[None]:
         """Hold a place of `pages`. Of the questions that read much, at most half as many hold one, so that an indexed

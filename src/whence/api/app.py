@@ -55,6 +55,7 @@ from whence.api.streams import Streams
 from whence.fairness import FairQueue
 from whence.followers import Worker
 from whence.ingest import Ingest
+from whence.log_keys import LogKeys
 from whence.outbound import Sender
 from whence.payload_masking import PayloadMask
 from whence.recent import RecentlyUsed
@@ -117,6 +118,7 @@ def create_app(
         webhook_tests=FairQueue(_WEBHOOK_TESTS),
         grammar=load_grammar(settings.sentences),
         payload_mask=PayloadMask(settings.redact),
+        log_keys=LogKeys(secret, ml_dsa=settings.seal_ml_dsa),
         oidc=None if settings.oidc_issuer is None else OidcProvider(settings, secret.sealer("sign-in attempts")),
     )
     _watch(context)

@@ -7,6 +7,7 @@ valid one is never throttled.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 import time
@@ -108,6 +109,7 @@ class Authenticator:
         self._has_issuer = settings.oidc_issuer is not None
         self._proxies = tuple(ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies)
         self._used: dict[str, int] = {}
+        self._renewals: dict[bytes, asyncio.Task[None]] = {}
         self._flusher: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -121,6 +123,7 @@ class Authenticator:
             self._flusher.cancel()
             await asyncio.gather(self._flusher, return_exceptions=True)
             self._flusher = None
+        await asyncio.gather(*self._renewals.values(), return_exceptions=True)
         await self.flush()
         await self._tokens.close()
 
@@ -144,10 +147,21 @@ class Authenticator:
         return principal
 
     def known(self, request: HTTPConnection) -> Principal | None:
-        """Who sent this request, as `authenticate` says, if its API key was looked up a moment ago; else None."""
+        """Who sent this request, as `authenticate` says, if its API key was looked up a moment ago; else None.
+
+        A key that is in use is looked up again before it is forgotten, so that its requests do not all have to wait.
+        """
         carrier, secret = _carrier(request.scope) or ("", None)
-        known = None if carrier == "cookie" or secret is None else self._keys.get(hash_unchecked(secret))
-        return None if known is None or known.session is not None else self._principal(known.key, via_cookie=False)
+        if carrier == "cookie" or secret is None:
+            return None
+        hashed = hash_unchecked(secret)
+        known = self._keys.get(hashed)
+        if known is None or known.session is not None:
+            return None
+        if self._keys.clock() - known.asked_at >= _KEY_TTL_S / 2 and hashed not in self._renewals:
+            task = self._renewals[hashed] = asyncio.create_task(self._renew(request.scope, hashed))
+            task.add_done_callback(lambda _: self._renewals.pop(hashed))
+        return self._principal(known.key, via_cookie=False)
 
     async def redeem(self, request: HTTPConnection, code: str) -> Principal:
         """Who made the sign-in link with this code, which is used up. It stands for the key that made the link.
@@ -380,13 +394,28 @@ class Authenticator:
             known = self._keys.get(cached_as)  # another request may have found it while this one waited
             if known is not None:
                 return known
-            asked_at = self._keys.clock()
-            found = await read()
-        if found is None:
-            return None
-        known = _CachedKey(*found, asked_at)
-        if known.key.alive(_now_us()):
+            return await self._keep(cached_as, read)
+
+    async def _renew(self, scope: Mapping[str, Any], hashed: bytes) -> None:
+        """Look up a key that is cached, as `_look_up` does. If that fails, it is forgotten in its time."""
+
+        async def read() -> _Found | None:
+            key = await self._store.credentials.find_key(hashed)
+            return None if key is None else (key, None)
+
+        with contextlib.suppress(WhenceError):
+            async with self._lookups.place(self._address_of(scope)):
+                await self._keep(hashed, read)
+
+    async def _keep(self, cached_as: bytes, read: Callable[[], Awaitable["_Found | None"]]) -> "_CachedKey | None":
+        """What `read` finds in the store. It is cached if it is alive, and if not, no longer."""
+        asked_at = self._keys.clock()
+        found = await read()
+        known = None if found is None else _CachedKey(*found, asked_at)
+        if known is not None and known.key.alive(_now_us()):
             self._keys.put(cached_as, known)
+        else:
+            self._keys.discard(cached_as)
         return known
 
     async def _key_of(self, session: Session) -> ApiKey | None:
@@ -430,11 +459,13 @@ class _CachedKey(msgspec.Struct, frozen=True):
 
 class _KeyCache:
     """Valid keys by the hash of the secret, each for a tenth of a second, so that a revoked key soon stops working in
-    every process. A lookup that found nothing is not cached, so a new key works at once."""
+    every process. A lookup that found nothing is not cached, so a new key works at once. Nor is one that began before
+    something was dropped: it may have found what has ended."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self._known: dict[bytes, _CachedKey] = {}
+        self._dropped_at = float("-inf")
 
     def get(self, hashed: bytes) -> _CachedKey | None:
         known = self._known.get(hashed)
@@ -444,15 +475,23 @@ class _KeyCache:
         return known
 
     def put(self, hashed: bytes, known: _CachedKey) -> None:
+        if known.asked_at <= self._dropped_at:
+            return
         self._known.pop(hashed, None)
         self._known[hashed] = known
         while len(self._known) > _KEYS_KEPT:
             del self._known[next(iter(self._known))]
 
-    def drop(self, hashed: bytes) -> None:
+    def discard(self, hashed: bytes) -> None:
+        """Forget what a lookup did not find again."""
         self._known.pop(hashed, None)
 
+    def drop(self, hashed: bytes) -> None:
+        self._dropped_at = self.clock()
+        self.discard(hashed)
+
     def drop_key(self, key_id: str) -> None:
+        self._dropped_at = self.clock()
         self._known = {hashed: known for hashed, known in self._known.items() if known.key.id != key_id}
 
 

@@ -31,20 +31,20 @@ async def authorize(request: Request) -> None:
 
 
 def authorize_now(request: Request) -> bool:
-    """As `authorize`, for a GET, if nothing of it has to wait. If False, nothing was decided and `authorize` has to be
-    called. Raises Forbidden."""
+    """As `authorize`, if nothing of it has to wait. If False, nothing was decided and `authorize` has to be called.
+    Raises Forbidden."""
     opt, context = request.scope["route_handler"].opt, context_of(request)
     if "operation" in opt and opt["operation"].announces:
         return False
     if opt.get("open"):
         return True
-    if opt.get("scope") != READ or context.recorder.records_reads:
+    if "scope" not in opt or (opt["scope"] == READ and context.recorder.records_reads):
         return False
     principal = context.authenticator.known(request)
     if principal is None or not context.admission.rounds.has_time():
         return False
     request.scope["state"]["principal"] = principal
-    principal.require(READ)
+    principal.require(opt["scope"])
     return True
 
 

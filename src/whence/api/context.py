@@ -17,6 +17,7 @@ from whence.api.streams import Streams
 from whence.events import Vocabulary
 from whence.fairness import FairQueue
 from whence.ingest import Ingest
+from whence.log_keys import LogKeys
 from whence.outbound import Sender
 from whence.payload_masking import PayloadMask
 from whence.permissions import Principal
@@ -37,8 +38,8 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     server each tenant may use. `metrics` counts what it does. `parsed_reads` are what reads asked lately, by route,
     query string, viewer and path. `answered_pages` keeps the answers of pages. `sender` sends the test events of
     webhooks, `webhook_tests` bounds how many at a time, `webhook_secrets` seals their secrets, and `grammar` has the
-    words of their sentences. `payload_mask` masks the payloads of new events. `oidc` is the issuer that signs people
-    in, if there is one.
+    words of their sentences. `payload_mask` masks the payloads of new events, and `log_keys` are the keys of the logs.
+    `oidc` is the issuer that signs people in, if there is one.
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class AppContext(msgspec.Struct, frozen=True, kw_only=True):
     webhook_tests: FairQueue
     grammar: Grammar
     payload_mask: PayloadMask
+    log_keys: LogKeys
     oidc: OidcProvider | None = None
 
 

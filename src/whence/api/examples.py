@@ -354,6 +354,7 @@ RESPONSES: dict[str, Json] = {
             {
                 "epoch": 1,
                 "key": f"{_ORIGIN}+4abd7283+Aee9A1v7dVZOOk8kVpXQnhjXAaW4l1JW4Nn5ZyGQxy0W",
+                "mlDsaKey": None,
                 "origin": _ORIGIN,
             }
         ]

@@ -100,7 +100,7 @@ def _new_sealing(settings: Settings, store: Store, secret: StoreSecret) -> Seali
     if not secret.is_shared:
         _log.warning("not_sealed", advice=_NOT_SEALED)
         return None
-    return Sealing(store, secret, settings.log_name)
+    return Sealing(store, secret, settings.log_name, ml_dsa=settings.seal_ml_dsa)
 
 
 @contextlib.asynccontextmanager

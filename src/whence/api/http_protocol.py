@@ -4,7 +4,8 @@ The head of a request has a largest size and a deadline. The body must arrive at
 checks while a handler reads it. When a request is answered early, the rest of its body is read and discarded for a few
 seconds, so that the client sees the response, and then the connection is closed. A client that does not read its
 response is disconnected too. A request that is refused here is answered after those before it on the connection.
-What needs no waiting is answered as soon as the head is complete (`callback_lane.py`).
+What needs no waiting is answered as soon as the head is complete, and what only has to be stored is stored as soon as
+the body is (`callback_lane.py`).
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import struct
 import threading
 import uuid
 from collections.abc import Callable, Sized
+from functools import partial
 from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -154,6 +156,7 @@ class LimitedProtocol(HttpToolsProtocol):
     limits: ConnectionLimits
     lane: CallbackLane | None = None
     _answered_at_once = False
+    _unstarted: tuple[RequestResponseCycle, Any] | None = None
     _admitted: Admitted | None = None
     _serving: RequestResponseCycle | None = None
     _deadline: asyncio.TimerHandle | None = None
@@ -262,7 +265,51 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._serving = cycle  # with pipelining, `cycle` is the last request that arrived
-        super()._start_asgi_task(cycle, app)
+        if self._may_be_stored_at_once(cycle):
+            self._unstarted = cycle, app
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _may_be_stored_at_once(self, cycle: RequestResponseCycle) -> bool:
+        """Whether to wait with a request for what else the same read has: the body of an event as a rule. One of a read
+        waits, so that many in one packet do not hold up others."""
+        if self.lane is None or self._answered_at_once or cycle.scope["method"] != "POST" or not cycle.more_body:
+            return False
+        if self._is_reserved or self._refused or self.flow.write_paused or not cycle.keep_alive:
+            return False
+        if cycle.scope["http_version"] != "1.1" or self.parser.should_upgrade() or cycle.waiting_for_100_continue:
+            return False
+        return all(name != b"transfer-encoding" for name, _ in self.headers)
+
+    def _start_task(self) -> None:
+        """Start a request that waited for its body."""
+        if self._unstarted is not None:
+            (cycle, app), self._unstarted = self._unstarted, None
+            super()._start_asgi_task(cycle, app)
+
+    def _store_at_once(self) -> None:
+        """Begin to store the event whose body is complete now, or start its request as all others."""
+        if self._unstarted is None or self.lane is None:
+            return
+        cycle, self._answered_at_once = self._unstarted[0], True
+        stored = self.lane.store(cycle, partial(self._respond, cycle))
+        if stored is None:
+            self._start_task()
+            return
+        self._unstarted = None
+        tasks = cast("set[asyncio.Future[Any]]", self.tasks)  # uvicorn waits for them, and then cancels them
+        tasks.add(stored)
+        stored.add_done_callback(tasks.discard)
+
+    def _respond(self, cycle: RequestResponseCycle, response: bytes) -> None:
+        """Write a whole response, if the client is there."""
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(response)
+        if not cycle.keep_alive:
+            self._close_after_response()
+        self.on_response_complete()
 
     def on_url(self, url: bytes) -> None:
         """A part of the request target."""
@@ -289,6 +336,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._clear_deadline()
         super().on_message_complete()
         self.scope["state"]["has_arrived"] = not self.cycle.more_body
+        self._store_at_once()
 
     def on_response_complete(self) -> None:
         """The response is written. If its request has not arrived completely, wait for the rest for a short time."""
@@ -310,6 +358,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._progressed = self._answered_at_once = False
         super().data_received(data)
+        self._start_task()
         self._await_head()
         self._idle_size = 0 if self._progressed else self._idle_size + len(data)
         if self._idle_size > _HEAD_MAX:

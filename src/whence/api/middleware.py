@@ -21,11 +21,11 @@ from whence.api.headers import header
 from whence.api.metrics import Metrics
 from whence.api.representation import AnswerThreads, StreamEncoder, is_event_stream, represent, stream_encoder
 from whence.api.request_log import request_log
-from whence.api.responses import error_body
+from whence.api.responses import JsonResponse, error_body
 from whence.random_digits import RandomDigits
 from whence.settings import Settings
 
-__all__ = ["HTTPMiddleware", "Headers", "Target", "http_refusal"]
+__all__ = ["HTTPMiddleware", "Headers", "RequestTarget", "http_refusal", "stopping_response"]
 
 _log = structlog.get_logger("whence.http")
 
@@ -59,7 +59,7 @@ Headers = list[tuple[bytes, bytes]]
 ASGIScope = MutableMapping[str, Any]
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """What a request is for. `path` is the normalized path, for routes; the others are as in `scope["state"]`."""
 
     path: str
@@ -123,9 +123,8 @@ class HTTPMiddleware:
                 if "unread_s" not in state:  # as a rule it is the client that ends a stream
                     response.status, state["code"] = _CLIENT_GONE, "client_gone"
             elif not response.status:
-                state["code"] = "unavailable"
-                body = error_body("The server is stopping; send this again.", "unavailable", state["request_id"])
-                await response.send_whole(503, [_JSON, (b"retry-after", b"1")], body)
+                stopping = stopping_response(scope)
+                await stopping(cast(LitestarScope, scope), receive, response.send)
         except Exception:
             _log.exception("unexpected error", request_id=state["request_id"])
             state["code"] = "internal"
@@ -136,13 +135,13 @@ class HTTPMiddleware:
         finally:
             self.end(scope, response.status, time.perf_counter() - started)
 
-    def target_of(self, scope: ASGIScope) -> Target:
+    def target_of(self, scope: ASGIScope) -> RequestTarget:
         """What a request is for. Needs no more of the scope than `raw_path` or `path`."""
         raw = (scope.get("raw_path") or quote(scope["path"]).encode()).partition(b"?")[0]
         root = (scope.get("root_path") or self.root_path).rstrip("/")
         return (_target if len(raw) <= _KEPT_PATH_MAX else _target.__wrapped__)(raw, root, self.first_page)
 
-    def begin(self, scope: ASGIScope, target: Target) -> dict[str, Any]:
+    def begin(self, scope: ASGIScope, target: RequestTarget) -> dict[str, Any]:
         """Give a request its id and its normalized path. Returns its state."""
         state: dict[str, Any] = dict(scope.get("state") or {})
         scope["state"] = state
@@ -293,6 +292,14 @@ def _cache_control(scope: ASGIScope, status: int) -> bytes:
     return (declared or "no-store").encode()
 
 
+def stopping_response(scope: ASGIScope) -> JsonResponse:
+    """The response to a request that is cancelled since the server stops. It sets `code` of the state."""
+    state = scope["state"]
+    state["code"] = "unavailable"
+    body = error_body("The server is stopping; send this again.", "unavailable", state["request_id"])
+    return JsonResponse(body, 503, [("retry-after", "1")])
+
+
 def http_refusal(scope: ASGIScope) -> tuple[int, str, str] | None:
     """Status, code and sentence for what RFC 9112 has a server refuse and the parser lets pass; None for the rest."""
     hosts, codings = [], []
@@ -331,7 +338,7 @@ def _request_id(scope: ASGIScope) -> str:
 
 
 @lru_cache(1024)
-def _target(raw: bytes, root: str, first_page: str | None) -> Target:
+def _target(raw: bytes, root: str, first_page: str | None) -> RequestTarget:
     """What a raw path stands for. It is split before it is decoded, so that a segment may contain any character,
     slashes included.
 
@@ -343,7 +350,7 @@ def _target(raw: bytes, root: str, first_page: str | None) -> Target:
     public_path = root + raw.decode("latin-1")
     parts = raw.split(b"/", 5)
     if len(parts) == 6 and [unquote_to_bytes(part) for part in parts[:5]] == _CORRELATION:
-        return Target("/api/v1/events/correlation/-", root, public_path, None, unquote_to_bytes(parts[5]))
+        return RequestTarget("/api/v1/events/correlation/-", root, public_path, None, unquote_to_bytes(parts[5]))
     slashed_path = None
     if raw == b"/":
         slashed_path = first_page
@@ -351,7 +358,7 @@ def _target(raw: bytes, root: str, first_page: str | None) -> Target:
         slashed_path = first_page or "/"
     elif raw.endswith(b"/") and raw != b"//" and (bare := _normalized(raw[:-1])) != _NO_ROUTE:
         slashed_path = bare
-    return Target(_normalized(raw), root, public_path, slashed_path, None)
+    return RequestTarget(_normalized(raw), root, public_path, slashed_path, None)
 
 
 def _normalized(raw: bytes) -> str:

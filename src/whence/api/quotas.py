@@ -88,6 +88,11 @@ class ByteQuota:
         self._most = most
         self._known: dict[str, tuple[int, float]] = {}
 
+    @property
+    def is_set(self) -> bool:
+        """Whether there is a limit."""
+        return self._most > 0
+
     async def require(self, tenant: str, size: int) -> None:
         """Count `size` bytes that are about to be stored. Raises QuotaSpent when they would exceed the quota."""
         if not self._most:

@@ -21,7 +21,7 @@ from whence.api.headers import header
 from whence.api.request import Request
 from whence.errors import Invalid, TooLarge, UnsupportedMedia
 
-__all__ = ["read_body"]
+__all__ = ["is_plain", "read_body"]
 
 _ON_LOOP_MAX = 16 * 1024  # of a compressed body, in bytes
 _FIRST_SLICE = (64 * 1024, 64)  # bytes and parts that are inflated on the event loop: half a millisecond
@@ -38,6 +38,12 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"[\0", b"\0{", b"\0
 _NO_TIMER = nullcontext()
 
 _inflaters = ThreadPoolExecutor(INFLATING_THREADS, thread_name_prefix="whence-inflate")
+
+
+def is_plain(request: Request, body: bytes) -> bool:
+    """Whether `read_body` would return just these bytes, if they are all that was sent and within the limit."""
+    encoded = header(request.scope, b"content-encoding") is not None
+    return bool(body) and not encoded and not body.startswith((*_UTF16, codecs.BOM_UTF8))
 
 
 class read_body(AbstractAsyncContextManager[bytes]):  # noqa: N801  (used like a function; a generator takes longer)

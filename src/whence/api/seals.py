@@ -19,6 +19,7 @@ from whence.api.request_body import read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.checkpoints import LogProof
 from whence.errors import Forbidden, Invalid, NotFound, NotSealedYet
+from whence.log_keys import LogKeys
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import consistency_ranges, inclusion_ranges
 from whence.notes import encode_base64
@@ -26,7 +27,7 @@ from whence.permissions import ADMIN
 from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.storage.replication import evidence_from
-from whence.storage.seals import EPOCH, EpochReason, EpochRequest, SealedCheckpoint, Seals, hashes_of
+from whence.storage.seals import EPOCH, EpochReason, EpochRequest, Origin, SealedCheckpoint, Seals, hashes_of
 from whence.tiles import TILE_WIDTH, Tile, entry_bundle, parse_tile_path
 from whence.wire.epochs import EpochBody, parse_epoch_reason
 from whence.wire.query import refuse_parameters
@@ -94,7 +95,11 @@ async def list_log_keys(request: Request) -> JsonResponse:
     """The keys that verify the checkpoints of the tenant's log. The last one is in use."""
     refuse_parameters(request.scope["query_string"])
     origins = await _seals(request).list_origins(tenant_of(request))
-    keys = [LogKeyBody(epoch=each.epoch, key=each.key, origin=each.name) for each in origins]
+    log_keys = context_of(request).log_keys
+    keys = [
+        LogKeyBody(epoch=each.epoch, key=each.key, ml_dsa_key=_ml_dsa_key(log_keys, each), origin=each.name)
+        for each in origins
+    ]
     return JsonResponse(msgspec.json.encode(LogKeysBody(keys=keys)))
 
 
@@ -273,6 +278,14 @@ def _with_cosignatures(found: SealedCheckpoint, kept: SealedCheckpoint | None) -
     """A checkpoint, with cosignatures if it is the one that was kept with them."""
     is_kept = kept is not None and (kept.epoch, kept.size, kept.root) == (found.epoch, found.size, found.root)
     return kept if kept is not None and is_kept else found
+
+
+def _ml_dsa_key(log_keys: LogKeys, origin: Origin) -> str | None:
+    """The second key of an origin; None if it has none, or if the store has another secret since."""
+    if str(log_keys.key(origin.name)) != origin.key:
+        return None
+    key = log_keys.ml_dsa_key(origin.name)
+    return None if key is None else str(key)
 
 
 async def _latest(seals: Seals, tenant: str) -> SealedCheckpoint:

@@ -1,6 +1,7 @@
 """The two routes that store events: one at a time, or a batch."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from whence.api.error_responses import status_of
 from whence.api.headers import header_values, media_type
 from whence.api.operation import Json, Operation, ResponseSpec, announce_fields, ref
 from whence.api.request import Request
-from whence.api.request_body import read_body
+from whence.api.request_body import is_plain, read_body
 from whence.api.responses import JSON, JsonResponse
 from whence.errors import Invalid, Problem, RetryLater, TooLarge, UnsupportedMedia, WhenceError
 from whence.events import Event, NewEvent, Viewer
@@ -40,7 +41,7 @@ from whence.wire.payload import PAYLOAD_MAX
 from whence.wire.problems import MORE_PROBLEMS, limit_batch
 from whence.wire.query import parse_atomic, refuse_parameters
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "Accepted", "create_event_at_once"]
 
 _NDJSON = ("application/x-ndjson", "application/jsonlines")
 _CE_ONE = "application/cloudevents+json"
@@ -155,6 +156,46 @@ async def create_event(request: Request) -> JsonResponse:
         await context.admission.admit_events(request, viewer, [new])
         receipts = await context.ingest.add(viewer.tenant, [new], readable=viewer.readable)
     return await _answer_one(request, new, receipts[0], masked)
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """An event on its way to the store. `receipts` are done once it is durable, or with the error that refused it;
+    `answer` makes the answer from them."""
+
+    receipts: "asyncio.Future[list[Receipt]]"
+    answer: Callable[[list[Receipt]], JsonResponse]
+
+
+def create_event_at_once(request: Request, body: bytes) -> Accepted | None:
+    """As `create_event`, if nothing but the store has to be waited for. `body` is the whole body, as sent.
+
+    If None, or if this raises, nothing was done, and `create_event` has to be called.
+    """
+    context, viewer = context_of(request), principal_of(request).viewer
+    admission = context.admission
+    if len(body) > _SHORT_BODY or not viewer.sees_all or admission.byte_quota.is_set:
+        return None
+    if media_type(request.scope) == _CE_BATCH or not is_plain(request, body):
+        return None
+    new, masked = _masked(request, _parse_one(request, body))
+    if masked:  # its payload may have grown
+        return None
+    size = len(body)
+    admission.bodies.take(viewer.tenant, size)
+    try:
+        admission.admit_events_now(request, viewer, 1)
+        receipts = context.ingest.submit(viewer.tenant, [new], readable=viewer.readable)
+    except WhenceError as error:
+        receipts = asyncio.get_running_loop().create_future()
+        receipts.set_exception(error)
+    receipts.add_done_callback(lambda _: admission.bodies.give_back(viewer.tenant, size))
+    return Accepted(receipts, partial(_answer_at_once, request))
+
+
+def _answer_at_once(request: Request, receipts: Sequence[Receipt]) -> JsonResponse:
+    """As `_answer_one`, to a viewer of every event, of whose event nothing was masked."""
+    stored = _stored(receipts[0])
+    return _answer_stored(request, receipts[0], stored, stored.correlation_id, ())
 
 
 @post("/api/v1/events/batch", opt={"scope": WRITE, "operation": _CREATE_BATCH}, status_code=201)
@@ -319,15 +360,28 @@ def _idempotency_key(request: Request) -> str | None:
 
 async def _answer_one(request: Request, new: NewEvent, receipt: Receipt, masked: Sequence[str]) -> JsonResponse:
     """201 or 200 with the event. Raises the error if it was refused."""
+    stored = _stored(receipt)
+    return _answer_stored(request, receipt, stored, await _shown_correlation(request, new, stored), masked)
+
+
+def _stored(receipt: Receipt) -> Event:
+    """The event of a receipt. Raises the error if it was refused."""
     if receipt.event is None:
         raise receipt.error or RuntimeError("a receipt with neither an event nor an error")
-    headers = [("location", f"{root_path_of(request)}/api/v1/events/{receipt.event.id}")]
+    return receipt.event
+
+
+def _answer_stored(
+    request: Request, receipt: Receipt, stored: Event, correlation_id: str | None, masked: Sequence[str]
+) -> JsonResponse:
+    """201 or 200 with the event that is stored, whose `correlationId` is shown as given."""
+    headers = [("location", f"{root_path_of(request)}/api/v1/events/{stored.id}")]
     if receipt.replayed:
         headers.append(("idempotent-replayed", "true"))
     if masked:
         headers.append(("whence-redacted", ", ".join(map(quote, masked))))
     status = 200 if receipt.replayed else 201
-    body = encode_stored_event(receipt.event, await _shown_correlation(request, new, receipt.event))
+    body = encode_stored_event(stored, correlation_id)
     context_of(request).admission.hold_answer(request, principal_of(request).tenant, len(body), stored=True)
     return JsonResponse(body, status, headers)
 

@@ -9,11 +9,11 @@ from cyclopts import Parameter
 from rich.cells import cell_len
 
 from whence.cli.event_rows import EVENT_COLUMNS, EventTable, chosen_columns, load_words, rows_of
-from whence.cli.events import Filters, Json, Since, Until, pair
+from whence.cli.events import FilterOptions, Since, Until, pair
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, say, table
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table
 from whence.client import (
     ApiRequest,
     ApiResponse,
@@ -57,17 +57,17 @@ Resource = Annotated[
 
 def facets(
     *,
-    filters: Filters | None = None,
+    filters: FilterOptions | None = None,
     top: Annotated[int | None, Parameter(help="The values to show of each field, 1 to 100. Default: 20.")] = None,
     payload_field: Annotated[
         list[str] | None, Parameter(negative="", help="A path in payloads whose values are counted too, like tool.")
     ] = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Count events by the values of their fields. Each field is counted without its own filters."""
-    filters = filters or Filters()
+    filters = filters or FilterOptions()
     with client_for(server) as whence:
         answer = whence.send(facets_request(**filters.parameters(), payload_field=payload_field, top=top))
     found = parse_body(answer, FacetsBody)
@@ -113,7 +113,7 @@ def actors(
     since: Since = None,
     until: Until = None,
     limit: Annotated[int | None, Parameter(help="The number of actors to show, 1 to 100. Default: 20.")] = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -165,7 +165,7 @@ def actor(
     *,
     since: Since = None,
     until: Until = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -208,7 +208,7 @@ def resource(
     name: Resource,
     /,
     *,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:

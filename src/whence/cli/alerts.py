@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from cyclopts import App, Parameter
 
-from whence.cli.events import FieldFilters
+from whence.cli.events import FieldOptions
 from whence.cli.layout import style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 from whence.client import AlertCondition, Whence
 from whence.client.alert_rules import alerts_of_test
 from whence.counting import counted
@@ -25,7 +25,6 @@ __all__ = ["ConditionOptions", "app", "create", "delete", "list_rules", "show", 
 
 app = App(name="alert", help_format="plaintext", version_flags=[])
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 RuleId = Annotated[str, Parameter(name="ID", help="The id of the rule, from 'whence alert list'.")]
 
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
@@ -73,7 +72,7 @@ class ConditionOptions:
 
 
 @app.command(name="list")
-def list_rules(*, json: Json = False, server: ServerOptions | None = None) -> None:
+def list_rules(*, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """List the alert rules, oldest first."""
     with client_for(server) as whence:
         rules = whence.alert_rules.list()
@@ -97,12 +96,12 @@ def create(
     name: Annotated[str, Parameter(name="NAME", help="What the rule is called.")],
     /,
     *,
-    filters: FieldFilters | None = None,
+    filters: FieldOptions | None = None,
     condition: ConditionOptions | None = None,
     every_event: Annotated[
         bool, Parameter(negative="", help="Fire at each event that is stored. Needed without any other option.")
     ] = False,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Make an alert rule and print its id.
@@ -130,7 +129,7 @@ def create(
 
 
 @app.command
-def show(rule_id: RuleId, /, *, json: Json = False, server: ServerOptions | None = None) -> None:
+def show(rule_id: RuleId, /, *, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """Show an alert rule, how far it has judged the log, and which of its alerts fire."""
     with client_for(server) as whence:
         rule = whence.alert_rules.get(rule_id)
@@ -177,7 +176,7 @@ def test(
     /,
     *,
     over: Annotated[str, Parameter(help="How far back to begin, such as 90m, 24h or 7d.")],
-    filters: FieldFilters | None = None,
+    filters: FieldOptions | None = None,
     condition: ConditionOptions | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print each alert as JSON, one a line.")] = False,
     server: ServerOptions | None = None,
@@ -214,9 +213,9 @@ def _alerts(
         raise Invalid.at((), "The file of the rule is not JSON.") from None
 
 
-def _filters(filters: FieldFilters | None) -> Any:
+def _filters(filters: FieldOptions | None) -> Any:
     """The filters as keywords of the client."""
-    return (filters or FieldFilters()).parameters()
+    return (filters or FieldOptions()).parameters()
 
 
 def _seconds(text: str, flag: str) -> int:

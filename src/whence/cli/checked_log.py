@@ -10,12 +10,21 @@ from whence.checkpoints import Checkpoint, verify_checkpoint
 from whence.client import ApiRequest, Whence, error_of, parse_body
 from whence.errors import Invalid, NotFound, Unsound
 from whence.merkle_proofs import is_consistent
-from whence.notes import BadNote, VerifierKey, decode_base64, encode_base64, parse_verifier_key
+from whence.notes import BadNote, KeyType, VerifierKey, decode_base64, encode_base64, parse_verifier_key
 from whence.permissions import key_hash
 from whence.tiles import Tile
 from whence.wire.seals import ConsistencyBody, LogKeysBody
 
-__all__ = ["KEY_AS_TEXT", "CheckedLog", "Contradiction", "Evidence", "Seen", "Watch", "given_key", "verified"]
+__all__ = [
+    "KEY_AS_TEXT",
+    "CheckedLog",
+    "Contradiction",
+    "ContradictionEvidence",
+    "Seen",
+    "Watch",
+    "given_key",
+    "verified",
+]
 
 
 class Seen(NamedTuple):
@@ -35,12 +44,19 @@ class CheckedLog:
         self._whence = whence
 
     def keys(self) -> list[VerifierKey]:
-        """The keys of the log by epoch. Raises Unsound if they cannot be read."""
+        """The keys of the log by epoch, and with each the one by ML-DSA-44, if the server signs by that too. Raises
+        Unsound if they cannot be read."""
         answer = parse_body(self._whence.send(ApiRequest(method="GET", path="/api/v1/log/key")), LogKeysBody)
+        texts = (text for each in answer.keys for text in (each.key, each.ml_dsa_key) if text is not None)
         try:
-            return [parse_verifier_key(each.key) for each in answer.keys]
+            return [parse_verifier_key(text) for text in texts]
         except BadNote as error:
             raise Unsound(f"The server's key cannot be read. {error}") from None
+
+    def key(self, type_: KeyType = KeyType.ED25519) -> VerifierKey | None:
+        """The key of this type that is in use, None if there is none."""
+        keys = self.keys()
+        return next((key for key in keys if key.name == keys[-1].name and key.type is type_), None)
 
     def note(self, *, cosigned: bool = False) -> str:
         """The newest checkpoint as it came, or the newest with a quorum. Raises NotSealedYet before the first."""
@@ -105,7 +121,7 @@ class NoteOf(msgspec.Struct, frozen=True, kw_only=True):
     server: str
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class ContradictionEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What shows that a log contradicts itself: two checkpoints, and the proof that should have joined them."""
 
     consistency: ConsistencyBody
@@ -119,7 +135,7 @@ class Contradiction(Unsound):
 
     def __init__(self, why: str, older: Seen, newer: Seen, hashes: Sequence[bytes]) -> None:
         super().__init__(why)
-        self.evidence = Evidence(
+        self.evidence = ContradictionEvidence(
             consistency=ConsistencyBody(
                 from_=older.checkpoint.size,
                 hashes=[encode_base64(each) for each in hashes],

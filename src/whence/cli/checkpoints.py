@@ -22,7 +22,7 @@ from whence.client import ApiRequest, Unreachable, parse_body
 from whence.counting import counted
 from whence.errors import Invalid, NotFound, NotSealedYet, RetryLater, Unavailable, Unsound
 from whence.merkle_proofs import is_consistent
-from whence.notes import BadNote, VerifierKey, parse_note
+from whence.notes import BadNote, KeyType, VerifierKey, parse_note
 from whence.wire.epochs import EpochBody
 
 __all__ = ["app", "begin_epoch", "proof", "save", "show", "show_keys", "watch"]
@@ -128,13 +128,21 @@ def show(*, cosigned: Cosigned = False, server: ServerOptions | None = None) -> 
 
 
 @app.command(name="key")
-def show_keys(*, server: ServerOptions | None = None) -> None:
+def show_keys(
+    *,
+    ml_dsa: Annotated[
+        bool, Parameter(name="--ml-dsa", negative="", help="Print the key by ML-DSA-44, if the server signs by it too.")
+    ] = False,
+    server: ServerOptions | None = None,
+) -> None:
     """Print the key that verifies the checkpoints of the log, for 'whence verify --key'."""
     with client_for(server) as whence:
-        keys = CheckedLog(whence).keys()
-    for key in keys[-1:]:
+        key = CheckedLog(whence).key(KeyType.COSIGNATURE_MLDSA44 if ml_dsa else KeyType.ED25519)
+    if key is not None:
         out(str(key))
-    if not keys:
+    elif ml_dsa:
+        say("The log has no key by ML-DSA-44: its server does not set WHENCE_SEAL_ML_DSA, or the log is empty or new.")
+    else:
         say("The log has no key yet: it is empty or new, or its server does not seal.")
 
 
@@ -162,7 +170,7 @@ def begin_epoch(
         asking = ApiRequest(method="POST", path="/api/v1/log/epochs", content=content, content_type="application/json")
         asked = parse_body(whence.send(asking), EpochBody)
         until = time.monotonic() + _EPOCH_S
-        while (key := log.keys()[-1]).name == asked.ended:
+        while (key := log.key()) is None or key.name == asked.ended:
             if time.monotonic() > until:
                 raise Unavailable("The epoch has not begun yet. It does once a server that seals runs; look again.")
             time.sleep(_LOOK_S)

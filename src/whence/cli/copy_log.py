@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from whence.cli.local_store import settings_for
 from whence.cli.logs import log_warnings_to_stderr
 from whence.cli.terminal import printable, say
-from whence.copying import Copied, Progress, copy_log
+from whence.copying import AddProgress, Copied, copy_log
 from whence.counting import counted
 from whence.settings import Settings
 from whence.storage import backend_for, create_store
@@ -41,7 +41,7 @@ def copy(
     say(f"{what} in {printable(writing.shown_store)}, verified; {copied.before:,} of the events were already there.")
 
 
-async def _copy(reading: Settings, writing: Settings, progress: Progress | None) -> Copied:
+async def _copy(reading: Settings, writing: Settings, progress: AddProgress | None) -> Copied:
     source = create_store(reading.store, serving=False, pooler=reading.postgres_pooler, unsafe_durability=True)
     try:
         await source.check_servable()
@@ -60,7 +60,7 @@ async def _copy(reading: Settings, writing: Settings, progress: Progress | None)
         await source.close()
 
 
-def _progress() -> Progress | None:
+def _progress() -> AddProgress | None:
     """Show the progress if stderr is a terminal. Every event is counted twice: when copied, and when verified."""
     if not sys.stderr.isatty():
         return None

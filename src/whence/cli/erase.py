@@ -10,7 +10,7 @@ from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
 from whence.cli.removal_progress import confirm, say_result, wait_until_done
 from whence.cli.selections import Selection
-from whence.cli.terminal import out_json, say
+from whence.cli.terminal import JsonFlag, out_json, say
 from whence.client import Whence
 from whence.counting import counted
 from whence.errors import Invalid, NotFound
@@ -26,7 +26,7 @@ def erase(
     ] = False,
     reason: Annotated[str, Parameter(help="Why, such as the number of a request. It stays in the log.")],
     yes: Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")] = False,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> int:
     """Erase the payloads of events for ever, and wait until that is done.

@@ -17,7 +17,7 @@ from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, cause_id, event_id
-from whence.cli.terminal import out, out_json, printable, printable_json, say, table
+from whence.cli.terminal import JsonFlag, out, out_json, printable, printable_json, say, table
 from whence.client import (
     ApiRequest,
     ApiResponse,
@@ -36,13 +36,13 @@ from whence.errors import Invalid, NotFound, WhenceError
 from whence.events import is_event_type
 from whence.identities import is_uuid
 from whence.wire.bodies import ActorStatsBody, CountsBody, EventBody
+from whence.wire.parameters import EVENT_INCLUDES
 from whence.wire.times import parse_time
 
 __all__ = [
-    "FieldFilters",
-    "Filters",
-    "Json",
-    "QueryFilters",
+    "FieldOptions",
+    "FilterOptions",
+    "QueryOptions",
     "Since",
     "Until",
     "emit",
@@ -56,7 +56,6 @@ __all__ = [
 _SHOWN = 20
 _PAGE = 100
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print the response as JSON.")]
 Since = Annotated[
     str | None,
     Parameter(
@@ -70,7 +69,7 @@ Until = Annotated[str | None, Parameter(name=["--to", "--until"], allow_leading_
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class FieldFilters:
+class FieldOptions:
     """Options that select events by their fields. Values of a repeated option are alternatives; different options must
     all match."""
 
@@ -117,7 +116,7 @@ def payload_parameters(given: Iterable[str]) -> dict[str, Value]:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class QueryFilters(FieldFilters):
+class QueryOptions(FieldOptions):
     """Options that select events, also by a text in the query language."""
 
     query: Annotated[
@@ -140,7 +139,7 @@ class QueryFilters(FieldFilters):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Filters(QueryFilters):
+class FilterOptions(QueryOptions):
     """Options that select events, also by the time at which they occurred."""
 
     since: Since = None
@@ -153,7 +152,7 @@ class Filters(QueryFilters):
 
 def list_events(
     *,
-    filters: Filters | None = None,
+    filters: FilterOptions | None = None,
     limit: Annotated[int | None, Parameter(help="The number of events to show, 1 to 100. Default: 20.")] = None,
     offset: Annotated[int, Parameter(help="The number of events to skip.")] = 0,
     order: Annotated[Literal["asc", "desc"] | None, Parameter(help="asc shows the oldest event first.")] = None,
@@ -169,7 +168,7 @@ def list_events(
     if all_ and (limit is not None or offset):
         raise Invalid.at((), "Pass either --all, or --limit and --offset.")
     table_of_events = EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS, json=json))
-    filters = filters or Filters()
+    filters = filters or FilterOptions()
     words = load_words()
     request = list_request(
         **filters.parameters(),
@@ -231,15 +230,13 @@ def get(
     reference: EventId,
     /,
     *,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show one event."""
     with client_for(server) as whence:
-        answer = whence.send(
-            get_request(event_id(whence, reference), include=None if json else "position,recordedAt,outcome,erasedAt")
-        )
+        answer = whence.send(get_request(event_id(whence, reference), include=None if json else EVENT_INCLUDES))
     event = parse_body(answer, EventBody)
     if json:
         out_json(answer.body)
@@ -261,14 +258,14 @@ def get(
 
 def stats(
     *,
-    filters: Filters | None = None,
+    filters: FilterOptions | None = None,
     actors: Annotated[bool, Parameter(negative="", help="Count by actor, with successes and failures.")] = False,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Count events by event type, resource type and actor type, or by actor."""
-    filters = filters or Filters()
+    filters = filters or FilterOptions()
     with client_for(server) as whence:
         answer = whence.send((actor_stats_request if actors else aggregate_request)(**filters.parameters()))
     text = (_actors_text if actors else _counts_text)(answer)
@@ -320,7 +317,7 @@ def emit(
     outcome: Annotated[str | None, Parameter(help="success, failure or none. Default: by event type.")] = None,
     occurred_at: Annotated[str | None, Parameter(help="RFC 3339 with an offset. Default: now.")] = None,
     id_: Annotated[str | None, Parameter(name="--id", help="A UUID. An event with the same id is stored once.")] = None,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Store one event and print its id."""

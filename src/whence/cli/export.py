@@ -9,20 +9,21 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from whence.cli.events import Filters
+from whence.cli.events import FilterOptions
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import printable, say
 from whence.client import Value, Whence
 from whence.counting import counted
 from whence.durable_files import sync_file
 from whence.errors import Invalid
+from whence.wire.parameters import EVENT_INCLUDES
 
 __all__ = ["export"]
 
 
 def export(
     *,
-    filters: Filters | None = None,
+    filters: FilterOptions | None = None,
     format_: Annotated[
         Literal["ndjson", "csv", "parquet"],
         Parameter(
@@ -47,7 +48,7 @@ def export(
     With --proof, those that are sealed are written into a folder, with a checkpoint of the log and the hashes that lead
     to it. Whoever has the log's key can check the folder offline.
     """
-    parameters: dict[str, Value] = (filters or Filters()).parameters()
+    parameters: dict[str, Value] = (filters or FilterOptions()).parameters()
     if proof is not None:
         if output is not None or order is not None:
             raise Invalid.at((), "--proof writes a folder in the order of positions: leave out --output and --order.")
@@ -81,9 +82,8 @@ def _to_parquet(whence: Whence, path: Path | None, parameters: dict[str, Value])
         raise Invalid.at((), "A file of Parquet is not for stdout: name it with --output.")
     from whence.cli.parquet import ParquetWriter, row_of_body  # noqa: PLC0415  (of the extra `parquet`)
 
-    include = ("position", "recordedAt", "outcome")
     with _unfinished(path) as file, ParquetWriter(file) as writer:
-        for event in whence.export(include=include, **parameters):  # type: ignore[arg-type]  # as in lists
+        for event in whence.export(include=EVENT_INCLUDES, **parameters):  # type: ignore[arg-type]  # as in lists
             writer.add(row_of_body(event))
     return writer.count
 

@@ -18,7 +18,7 @@ from whence.cli.trusted_keys import Trust
 from whence.errors import Unsound
 from whence.events import Event
 from whence.merkle import HASH_SIZE
-from whence.notes import BadNote
+from whence.notes import BadNote, KeyType, VerifierKey
 from whence.proven_exports import BadExport, check_entries
 from whence.wire.export_manifests import ExportFileBody, ExportManifestBody, decode_manifest
 from whence.wire.exports import csv_line
@@ -84,7 +84,7 @@ def _checked(folder: Path, trust: Trust) -> ExportManifestBody:
     names = [each.name for each in manifest.files]
     _refuse_other_files(folder, names)
     named = (folder / KEY).read_bytes()
-    keys = tuple(key for key in trust.keys if f"{key}\n".encode() == named)
+    keys = tuple(key for key in trust.keys if _is_named(key, named))
     if not keys:
         raise BadExport("The file key is not the key that was given.")
     checkpoint = trust._replace(keys=keys).verify_checkpoint((folder / CHECKPOINT).read_bytes()).checkpoint
@@ -98,6 +98,13 @@ def _checked(folder: Path, trust: Trust) -> ExportManifestBody:
         if described(folder / each.name) != each:
             raise BadExport(f"{each.name} is not the file that the manifest describes.")
     return manifest
+
+
+def _is_named(key: VerifierKey, named: bytes) -> bool:
+    """Whether the file `key` has this key. It has the one by Ed25519, so of another type only the name is compared."""
+    return named == f"{key}\n".encode() or (
+        key.type is not KeyType.ED25519 and named.startswith(f"{key.name}+".encode())
+    )
 
 
 def _refuse_other_files(folder: Path, names: list[str]) -> None:

@@ -18,7 +18,7 @@ from whence.cli.event_rows import (
     load_words,
     rows_of,
 )
-from whence.cli.events import Json, Since, Until
+from whence.cli.events import Since, Until
 from whence.cli.flow_rows import FLOW_COLUMNS, MAP_COLUMNS, MAP_DEFAULT, FlowRow, flow_lines, map_lines, named_table
 from whence.cli.flow_story import FlowContext, flow_summary, story_lines_of_flow, trees_of
 from whence.cli.graph_text import reference
@@ -26,7 +26,7 @@ from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import event_id, is_position
-from whence.cli.terminal import out, out_json, printable, say
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say
 from whence.cli.traces import Full
 from whence.client import ApiRequest, EventPage, Whence, list_request, parse_body, parse_page
 from whence.counting import counted
@@ -82,7 +82,7 @@ def flows(
     limit: Annotated[int, Parameter(help="The number of flows to show, 1 to 100.")] = 20,
     offset: Annotated[int, Parameter(help="The number of flows to skip.")] = 0,
     columns: Annotated[str | None, columns_parameter(FLOW_COLUMNS)] = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -137,7 +137,7 @@ def flow(
     *,
     full: Full = False,
     columns: EventColumns = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -226,7 +226,7 @@ def process_map(
     *,
     period: PeriodOptions | None = None,
     columns: Annotated[str | None, columns_parameter(MAP_COLUMNS)] = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:

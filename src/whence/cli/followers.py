@@ -1,13 +1,11 @@
 """The command `follower list`: how far webhooks and alert rules have read the log."""
 
-from typing import Annotated
-
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from whence.cli.layout import style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 
 __all__ = ["app", "list_followers"]
 
@@ -17,7 +15,7 @@ app = App(name="follower", help_format="plaintext", version_flags=[])
 @app.command(name="list")
 def list_followers(
     *,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """List the followers of the log: the position that each has reached, and its lag in positions."""

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from whence.cli.events import Filters, Json
+from whence.cli.events import FilterOptions
 from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable
+from whence.cli.terminal import JsonFlag, out, out_json, printable
 from whence.client import histogram_request, parse_body
 from whence.counting import counted
 from whence.wire.bodies import HistogramBody
@@ -30,7 +30,7 @@ _DAY_S, _MINUTE_S = 86_400, 60
 
 def histogram(
     *,
-    filters: Filters | None = None,
+    filters: FilterOptions | None = None,
     by: Annotated[Literal["outcome", "event_type"] | None, Parameter(help="What a bar is split by.")] = None,
     interval: Annotated[
         str | None, Parameter(help="The time of a row: 1s, 5m, 1h, 1d, 7d and others. Default: one that fits.")
@@ -38,12 +38,12 @@ def histogram(
     top: Annotated[
         int | None, Parameter(help="With --by event_type, how many types have a letter of their own. Default: 8.")
     ] = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Count events by time: a row for each span of time, with a bar for its events."""
-    filters = filters or Filters()
+    filters = filters or FilterOptions()
     with client_for(server) as whence:
         answer = whence.send(histogram_request(**filters.parameters(), by=by, interval=interval, top=top))
     found = parse_body(answer, HistogramBody)

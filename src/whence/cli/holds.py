@@ -9,14 +9,12 @@ from cyclopts import App, Parameter
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.selections import Selection
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 from whence.wire.removal_bodies import HoldsBody
 
 __all__ = ["app"]
 
 app = App(name="hold", help_format="plaintext", version_flags=[])
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 
 @app.command
@@ -24,7 +22,7 @@ def add(
     *,
     selection: Selection | None = None,
     reason: Annotated[str, Parameter(help="Why, such as the number of a case. It names no person.")],
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Keep events from retention and erasure, also those that come later, and print the id of the hold."""
@@ -38,7 +36,7 @@ def add(
 
 
 @app.command(name="list")
-def list_holds(*, json: Json = False, server: ServerOptions | None = None) -> None:
+def list_holds(*, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """List the legal holds, oldest first."""
     with client_for(server) as whence:
         found = whence.holds.list()

@@ -15,7 +15,7 @@ from cyclopts import App, Parameter
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.local_store import in_store, settings_of_log
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 from whence.client import (
     CreatedKeyBody,
     KeyBody,
@@ -64,7 +64,6 @@ TenantFlag = Annotated[str | None, Parameter(name="--tenant", help="The tenant. 
 OperatorFlag = Annotated[
     bool, Parameter(name="--operator", negative="", help="An operator's key, of no tenant. Only for a store directly.")
 ]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 _DURATION = re.compile(r"([0-9]{1,6})([hdw])")
 _UNIT_US = {"h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
@@ -86,7 +85,7 @@ def create(
         str | None, Parameter(help="When it expires: after 12h, 30d or 8w, or at an RFC 3339 time.")
     ] = None,
     store: StoreFlag = None,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Create an API key and print it. It cannot be shown again.
@@ -122,7 +121,7 @@ def list_keys(
     tenant: TenantFlag = None,
     operator: OperatorFlag = False,
     store: StoreFlag = None,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """List API keys, oldest first, with the revoked ones. The secrets are not stored."""

@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from whence.addresses import is_loopback_url
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import profile_in_use, say_what_overrides
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 from whence.client import Whence, error_of, list_request, parse_page
 from whence.client.transport import base_url
 from whence.errors import Forbidden, Invalid, NotFound, Unauthenticated
@@ -26,8 +26,6 @@ app = App(name="profile", help_format="plaintext", version_flags=[])
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NO_SUCH = "There is no profile of this name. 'whence profile list' lists them."
-
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, without the keys.")]
 
 
 class ProfileBody(msgspec.Struct, frozen=True):
@@ -133,7 +131,7 @@ def _host_name(url: str) -> str:
 
 
 @app.command(name="list")
-def list_profiles(*, json: Json = False) -> None:
+def list_profiles(*, json: JsonFlag = False) -> None:
     """List the profiles. A star marks the one that the commands use."""
     saved = load_profiles()
     used = profile_in_use(saved)
@@ -180,7 +178,7 @@ def show(
     /,
     *,
     key: Annotated[bool, Parameter(name="--key", negative="", help="Print the key, and nothing else.")] = False,
-    json: Json = False,
+    json: JsonFlag = False,
 ) -> None:
     """Show a profile: its name, its server, and its store if this machine serves it."""
     if key and json:

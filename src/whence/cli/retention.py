@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from whence.cli.layout import style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.removal_progress import confirm, say_result, wait_until_done
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 from whence.client import Whence
 from whence.counting import counted
 from whence.errors import Invalid, NotFound
@@ -18,13 +18,12 @@ __all__ = ["app"]
 
 app = App(name="retention", help_format="plaintext", version_flags=[])
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 
 _SOURCES = {"tenant": "the tenant's own policy", "server": "the default of the server", "none": "no policy"}
 
 
 @app.command
-def show(*, json: Json = False, server: ServerOptions | None = None) -> None:
+def show(*, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """Show how long the tenant keeps its events, and the latest runs."""
     with client_for(server) as whence:
         found = whence.retention.get()
@@ -54,7 +53,7 @@ def set_policy(
         ),
     ] = None,
     yes: Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")] = False,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Set how long the tenant keeps its events. Replaces the whole policy.
@@ -81,7 +80,7 @@ def set_policy(
 
 
 @app.command
-def preview(*, json: Json = False, server: ServerOptions | None = None) -> None:
+def preview(*, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """Show what a run would remove now. Nothing is removed."""
     with client_for(server) as whence:
         found = whence.retention.preview()
@@ -95,7 +94,7 @@ def preview(*, json: Json = False, server: ServerOptions | None = None) -> None:
 def apply(
     *,
     yes: Annotated[bool, Parameter(name="--yes", negative="", help="Do not ask.")] = False,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Remove now what the policy says, and wait until that is done."""

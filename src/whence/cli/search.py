@@ -5,11 +5,10 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from whence.cli.events import Json
 from whence.cli.graph_text import reference
 from whence.cli.layout import style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, say, table
+from whence.cli.terminal import JsonFlag, out, out_json, say, table
 from whence.client import parse_body, search_request
 from whence.errors import NotFound
 from whence.wire.bodies import EventBody
@@ -29,7 +28,7 @@ def search(
     ],
     /,
     *,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Show what a text names: an event, a flow, a resource or an actor, and how many events each has."""

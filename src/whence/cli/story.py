@@ -20,8 +20,8 @@ __all__ = [
     "More",
     "ObjectOf",
     "Row",
-    "Step",
     "Story",
+    "StoryStep",
     "failures_apart",
     "joined",
     "objects_in",
@@ -104,15 +104,15 @@ class More(msgspec.Struct, frozen=True):
     level: int
 
 
-Step = Row | Fold | More
+StoryStep = Row | Fold | More
 
 
 class Story(msgspec.Struct, frozen=True):
     """The rows above the event in question, its own, and those below it."""
 
-    because: Sequence[Step]
+    because: Sequence[StoryStep]
     focus: Row
-    led_to: Sequence[Step]
+    led_to: Sequence[StoryStep]
 
     @property
     def rows(self) -> list[Row]:
@@ -139,8 +139,8 @@ def story_of(trace: TraceBody, object_of: ObjectOf | None = None, *, full: bool 
     chain = chain_of(trace)
     if full:
         return Story(_paired(chain), Row(chain[-1]), list(_tree(trace, None, full=True)))
-    above: list[Step] = _paired(chain)
-    below: list[Step] = list(_tree(trace, object_of, full=False))
+    above: list[StoryStep] = _paired(chain)
+    below: list[StoryStep] = list(_tree(trace, object_of, full=False))
     if object_of is not None:
         above, below = _causes_joined(above, object_of), _chains_joined(below, object_of)
     first = {0, 1} if chain[0].id == trace.root_id else set[int]()
@@ -165,8 +165,8 @@ def failures_apart(story: Story, detailed: Collection[str]) -> Story:
     )
 
 
-def _parted(steps: Sequence[Step], detailed: Collection[str]) -> list[Step]:
-    found: list[Step] = []
+def _parted(steps: Sequence[StoryStep], detailed: Collection[str]) -> list[StoryStep]:
+    found: list[StoryStep] = []
     for step in steps:
         end = step.end if isinstance(step, Row) else None
         if not isinstance(step, Row) or end is None or end.outcome != "failure":
@@ -223,11 +223,11 @@ def _with_end(row: Row, effects: _Effects) -> Row:
     return msgspec.structs.replace(row, end=later[0]) if len(later) == 1 and _is_end(row.node, later[0]) else row
 
 
-def _paired(chain: Sequence[NodeBody]) -> list[Step]:
+def _paired(chain: Sequence[NodeBody]) -> list[StoryStep]:
     """The rows of the causes of the last event in a chain. Each end is in the row of its start if it directly follows;
     the nearest cause stays alone.
     """
-    rows: list[Step] = []
+    rows: list[StoryStep] = []
     for node in chain[:-1]:
         start = rows[-1] if rows else None
         is_nearest = node is chain[-2]
@@ -267,14 +267,14 @@ def _kind(node: NodeBody | None) -> tuple[str, str, str] | None:
     return None if node is None else (node.event_type, node.actor_type, node.actor_id)
 
 
-def _causes_joined(steps: Sequence[Step], object_of: ObjectOf) -> list[Step]:
+def _causes_joined(steps: Sequence[StoryStep], object_of: ObjectOf) -> list[StoryStep]:
     """The rows of causes with their runs joined. The first one and the nearest cause stay alone."""
     return [*steps[:1], *_chains_joined(steps[1:-1], object_of), *steps[1:][-1:]]
 
 
-def _chains_joined(steps: Sequence[Step], object_of: ObjectOf) -> list[Step]:
+def _chains_joined(steps: Sequence[StoryStep], object_of: ObjectOf) -> list[StoryStep]:
     """The steps with each run of rows, of which each is the only effect of the one before, in one row."""
-    found: list[Step] = []
+    found: list[StoryStep] = []
     for step in steps:
         row = found[-1] if found else None
         run = None
@@ -301,11 +301,11 @@ def _leaves_joined(rows: Sequence[Row], object_of: ObjectOf) -> list[Row]:
     return found
 
 
-def _folded(steps: Sequence[Step], kept: set[int]) -> list[Step]:
+def _folded(steps: Sequence[StoryStep], kept: set[int]) -> list[StoryStep]:
     """The steps with each stretch of three or more in one row, apart from those at `kept` and near a failure."""
     failures = [number for number, step in enumerate(steps) if not _is_calm(step)]
     near = {number + distance for number in failures for distance in range(-_NEAR_FAILURE, _NEAR_FAILURE + 1)}
-    found: list[Step] = []
+    found: list[StoryStep] = []
     stretch: list[Row] = []
 
     def end_stretch() -> None:
@@ -324,7 +324,7 @@ def _folded(steps: Sequence[Step], kept: set[int]) -> list[Step]:
     return found
 
 
-def _is_calm(step: Step) -> bool:
+def _is_calm(step: StoryStep) -> bool:
     if isinstance(step, More):
         return not step.failures
     return not any(node.outcome == "failure" for node in step.nodes)

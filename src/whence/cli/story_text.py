@@ -14,7 +14,7 @@ import msgspec
 
 from whence.cli.graph_text import chain_of, effects_of, reference, span
 from whence.cli.layout import Style, cut, wrapped
-from whence.cli.story import Fold, Row, Step, Story
+from whence.cli.story import Fold, Row, Story, StoryStep
 from whence.cli.terminal import printable
 from whence.counting import counted
 from whence.sentences import Grammar, Sentence
@@ -223,7 +223,7 @@ class StoryColumns:
         number = counted(of, "event") if events >= of else f"{events:,} of {counted(of, 'event')}"
         return f"{margin} {self._style.strong(words)} {number}"
 
-    def lines(self, steps: Sequence[Step], spine: str) -> Iterator[str]:
+    def lines(self, steps: Sequence[StoryStep], spine: str) -> Iterator[str]:
         """The lines of some steps."""
         for step in steps:
             if isinstance(step, Row):

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from whence.cli import INTERRUPTED
 from whence.cli.event_rows import EVENT_COLUMNS, EventColumns, EventTable, chosen_columns, load_words, rows_of
-from whence.cli.events import QueryFilters
+from whence.cli.events import QueryOptions
 from whence.cli.layout import style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import out, out_json, printable, say
@@ -24,7 +24,7 @@ _PART = 1_000
 
 def tail(
     *,
-    filters: QueryFilters | None = None,
+    filters: QueryOptions | None = None,
     follow: Annotated[
         bool, Parameter(name=["--follow", "-f"], negative="", help="Go on with the events that are stored from now on.")
     ] = False,
@@ -50,7 +50,7 @@ def tail(
     if sum(each is not None for each in (limit, since, after)) > 1:
         raise Invalid.at((), "Pass only one of --limit, --since and --after.")
     shown = _Shown(EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS, json=json)), json=json)
-    asked: dict[str, Any] = (filters or QueryFilters()).parameters() | {"include": "outcome,position"}
+    asked: dict[str, Any] = (filters or QueryOptions()).parameters() | {"include": "outcome,position"}
     with client_for(server) as whence:
         tailing = _Tail(whence, asked, after, since)
         try:

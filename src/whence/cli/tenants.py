@@ -17,7 +17,7 @@ from whence.cli.layout import style_of_stdout
 from whence.cli.local_store import LogOption, in_store, settings_of_log
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.tenant_folder import write_tenant_folder
-from whence.cli.terminal import on_terminal, out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, on_terminal, out, out_json, printable, say, table_or_lines
 from whence.counting import counted
 from whence.deleting import Deleted, delete_stragglers, delete_tenant, remove_former_logs
 from whence.durable_files import sync_folder
@@ -46,7 +46,7 @@ class ListedTenant(msgspec.Struct, frozen=True, rename="camel"):
 def list_tenants(
     *,
     store: LogOption = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """List the tenants of a store: those that have a log or a key."""
     found = in_store(settings_of_log(store), _tenants)

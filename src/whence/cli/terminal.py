@@ -3,12 +3,27 @@
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
+from cyclopts import Parameter
 from rich.cells import cell_len
 
 from whence.cli.layout import cut, message_lines, padded, width_of_messages
 
-__all__ = ["on_terminal", "out", "out_json", "printable", "printable_json", "say", "table", "table_or_lines"]
+__all__ = [
+    "JsonFlag",
+    "on_terminal",
+    "out",
+    "out_json",
+    "printable",
+    "printable_json",
+    "say",
+    "table",
+    "table_or_lines",
+]
+
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+"""The option of a command that prints JSON to stdout instead of text."""
 
 _BETWEEN = 2
 """Columns between two cells of a table."""

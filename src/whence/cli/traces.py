@@ -8,7 +8,6 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from whence.cli.event_rows import EVENT_COLUMNS, EventColumns, EventRow, EventTable, chosen_columns, load_words
-from whence.cli.events import Json
 from whence.cli.graph_text import chain_of, effects_of, mermaid, span
 from whence.cli.graph_text import reference as reference_of
 from whence.cli.layout import style_of_stdout
@@ -17,7 +16,7 @@ from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
 from whence.cli.story import Story, failures_apart, objects_in, runs_joined, story_of
 from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summary
-from whence.cli.terminal import out, out_json, printable, say
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say
 from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
 from whence.client.responses import NOT_A_WHENCE_SERVER, EventPage
 from whence.counting import counted
@@ -45,7 +44,7 @@ def why(
         bool, Parameter(negative="", help="Explain the first failure of the flow that failed last.")
     ] = False,
     full: Full = False,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -74,7 +73,7 @@ def effects(
     *,
     full: Full = False,
     columns: EventColumns = None,
-    json: Json = False,
+    json: JsonFlag = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,
 ) -> None:
@@ -107,7 +106,7 @@ def trace(
     ] = "both",
     depth: Annotated[int | None, Parameter(help="The maximum number of hops from the event.")] = None,
     limit: Annotated[int, Parameter(help="The maximum number of events, 1 to 10000.")] = 500,
-    json: Json = False,
+    json: JsonFlag = False,
     mermaid_: Annotated[bool, Parameter(name="--mermaid", negative="", help="Print a Mermaid flowchart.")] = False,
     no_pager: NoPager = False,
     server: ServerOptions | None = None,

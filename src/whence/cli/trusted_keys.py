@@ -9,7 +9,7 @@ from whence.cli.checked_log import given_key
 from whence.errors import Invalid, Unsound
 from whence.notes import BadNote, VerifierKey
 from whence.proven_events import followed_keys
-from whence.witness_policy import POLICY_BYTES_MAX, BadPolicy, Policy, parse_policy
+from whence.witness_policy import POLICY_BYTES_MAX, BadPolicy, WitnessPolicy, parse_policy
 
 __all__ = ["Trust", "read_text", "trust_of"]
 
@@ -18,7 +18,7 @@ class Trust(NamedTuple):
     """The keys of logs, one of which has to have signed, and the policy whose quorum has to have cosigned, if any."""
 
     keys: tuple[VerifierKey, ...]
-    policy: Policy | None = None
+    policy: WitnessPolicy | None = None
 
     def verify_checkpoint(self, data: bytes) -> VerifiedCheckpoint:
         """The checkpoint of a note. Raises BadNote unless it is signed and cosigned as it has to be."""
@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
         return file.read(PROOF_BYTES_MAX + 1).decode()
 
 
-def _read_policy(path: Path) -> Policy:
+def _read_policy(path: Path) -> WitnessPolicy:
     with path.open("rb") as file:
         data = file.read(POLICY_BYTES_MAX + 1)
     try:

@@ -16,7 +16,7 @@ from whence.cli.app import UNSOUND
 from whence.cli.export_check import CHECKPOINT, check_folder
 from whence.cli.local_store import LogOption, settings_of_log
 from whence.cli.tenant_folder import EVENTS, TENANT, check_tenant_folder
-from whence.cli.terminal import out, printable, say
+from whence.cli.terminal import JsonFlag, out, printable, say
 from whence.cli.trusted_keys import Trust, read_text, trust_of
 from whence.counting import counted
 from whence.errors import Invalid, Unsound
@@ -26,7 +26,7 @@ from whence.notes import BadNote, VerifierKey, parse_note, parse_verifier_key
 from whence.proven_events import verify_event
 from whence.settings import Settings
 from whence.storage import Store, create_store, verify_store
-from whence.storage.backends import Progress
+from whence.storage.backends import ReportProgress
 from whence.storage.verification import Finding, Report
 from whence.wire.export_manifests import ExportManifestBody
 
@@ -83,7 +83,7 @@ def verify(
             "repeated, in the order of the rotations.",
         ),
     ] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
+    json: JsonFlag = False,
 ) -> int:
     """Check every stored event against its hash, the hashes against the tree, and every count.
 
@@ -311,7 +311,7 @@ def size_of(report: Report) -> str:
     return f"{counted(report.events, 'event')} of {counted(report.tenants, 'tenant')}"
 
 
-def terminal_progress() -> Progress | None:
+def terminal_progress() -> ReportProgress | None:
     """What shows the progress of a check, if stderr is a terminal."""
     if not sys.stderr.isatty():
         return None

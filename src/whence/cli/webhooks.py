@@ -11,10 +11,10 @@ from cyclopts import App, Parameter
 
 from whence.addresses import is_loopback_url
 from whence.cli import INTERRUPTED
-from whence.cli.events import FieldFilters, QueryFilters
+from whence.cli.events import FieldOptions, QueryOptions
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
-from whence.cli.terminal import out, out_json, printable, say, table_or_lines
+from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
 from whence.client import WebhookFields
 from whence.errors import Invalid
 from whence.webhooks import new_secret, secret_bytes, signed_headers
@@ -33,7 +33,6 @@ __all__ = ["app"]
 app = App(name="webhook", help_format="plaintext", version_flags=[])
 
 Id = Annotated[str, Parameter(name="ID", help="The id of the webhook, from 'whence webhook list'.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
 Position = Annotated[str, Parameter(name="POSITION", help="The position of the event, from 'webhook deliveries'.")]
 Form = Literal["whence", "cloudevents", "slack"]
 
@@ -42,7 +41,7 @@ _SHOWN = 100
 
 
 @app.command(name="list")
-def list_webhooks(*, json: Json = False, server: ServerOptions | None = None) -> None:
+def list_webhooks(*, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """List the webhooks, oldest first."""
     with client_for(server) as whence:
         found = whence.webhooks.list()
@@ -63,14 +62,14 @@ def create(
     webhook_url: Annotated[str, Parameter(name="URL", help="Where to send events, https://…")],
     /,
     *,
-    filters: FieldFilters | None = None,
+    filters: FieldOptions | None = None,
     description: Annotated[str, Parameter(help="A note on what it is for.")] = "",
     form: Annotated[
         Form, Parameter(name="--format", help="The form of the bodies: whence, cloudevents, or slack for a text.")
     ] = "whence",
     fifo: Annotated[bool, Parameter(negative="", help="One event after the other, in order.")] = False,
     disabled: Annotated[bool, Parameter(negative="", help="Send nothing yet.")] = False,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """Create a webhook for the events that are stored from now on, and print its secret.
@@ -94,7 +93,7 @@ def create(
 
 
 @app.command
-def show(webhook_id: Id, /, *, json: Json = False, server: ServerOptions | None = None) -> None:
+def show(webhook_id: Id, /, *, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """Show a webhook, how far it is, and how it goes."""
     with client_for(server) as whence:
         found = whence.webhooks.get(webhook_id)
@@ -109,7 +108,7 @@ def update(
     webhook_id: Id,
     /,
     *,
-    filters: FieldFilters | None = None,
+    filters: FieldOptions | None = None,
     target: Annotated[str | None, Parameter(name="--to", help="Another URL.")] = None,
     description: Annotated[str | None, Parameter(help="Another note.")] = None,
     form: Annotated[Form | None, Parameter(name="--format", help="Another form of the bodies.")] = None,
@@ -142,7 +141,7 @@ def delete(webhook_id: Id, /, *, server: ServerOptions | None = None) -> None:
 
 
 @app.command
-def rotate(webhook_id: Id, /, *, json: Json = False, server: ServerOptions | None = None) -> None:
+def rotate(webhook_id: Id, /, *, json: JsonFlag = False, server: ServerOptions | None = None) -> None:
     """Make a new secret and print it. The old one signs for 24 hours more."""
     with client_for(server) as whence:
         made = whence.webhooks.rotate_secret(webhook_id)
@@ -154,7 +153,7 @@ def rotate(webhook_id: Id, /, *, json: Json = False, server: ServerOptions | Non
 
 
 @app.command
-def test(webhook_id: Id, /, *, json: Json = False, server: ServerOptions | None = None) -> int:
+def test(webhook_id: Id, /, *, json: JsonFlag = False, server: ServerOptions | None = None) -> int:
     """Send one test event now, and show what came of it. Exits with 1 unless the answer was a 2xx."""
     with client_for(server) as whence:
         attempt = whence.webhooks.test(webhook_id)
@@ -175,7 +174,7 @@ def deliveries(
         Literal["pending", "delivered", "failed"] | None, Parameter(help="Only those in this state.")
     ] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], help="How many.")] = _SHOWN,
-    json: Json = False,
+    json: JsonFlag = False,
     server: ServerOptions | None = None,
 ) -> None:
     """List the deliveries of a webhook by position, or the attempts of one. They are kept for 30 days."""
@@ -234,7 +233,7 @@ def replay(
 def listen(
     *,
     forward: Annotated[str, Parameter(help="The URL on this machine that gets the events, http://localhost:PORT/…")],
-    filters: QueryFilters | None = None,
+    filters: QueryOptions | None = None,
     after: Annotated[str | None, Parameter(help="Begin after this position, instead of now.")] = None,
     secret: Annotated[str | None, Parameter(help="The secret that signs; else a new one, which is printed.")] = None,
     server: ServerOptions | None = None,
@@ -274,7 +273,7 @@ def _forwarded(local: httpx2.Client, url: str, event: EventBody, secret: str) ->
     return f"{answer.status_code} in {(time.monotonic() - began) * 1000:.0f} ms  {text}".rstrip()
 
 
-def _given(filters: FieldFilters | None) -> Any:
+def _given(filters: FieldOptions | None) -> Any:
     """The filters that were given."""
     asked = {} if filters is None else filters.parameters()
     return {name: value for name, value in asked.items() if value}

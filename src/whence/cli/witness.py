@@ -13,7 +13,7 @@ from whence.api.server import configure_logging
 from whence.api.witness_app import serve_witness
 from whence.checkpoints import COSIGNED_NAME_BYTES_MAX, Cosigner
 from whence.cli.checked_log import KEY_AS_TEXT
-from whence.cli.terminal import out, printable, say
+from whence.cli.terminal import JsonFlag, out, printable, say
 from whence.counting import counted
 from whence.durable_files import sync_folder
 from whence.errors import Invalid, Unsound, WhenceError
@@ -98,7 +98,7 @@ def new_key(
         Parameter(
             name="--ml-dsa",
             negative="",
-            help="Cosign by ML-DSA-44, and not by Ed25519. The verifiers in JavaScript do not check it.",
+            help="Cosign by ML-DSA-44, and not by Ed25519.",
         ),
     ] = False,
 ) -> None:
@@ -125,7 +125,7 @@ def new_key(
 def list_logs(
     *,
     state: State,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")] = False,
+    json: JsonFlag = False,
 ) -> None:
     """List the logs that a witness cosigned, with the size of the last checkpoint of each."""
     text, found = read_record(state)

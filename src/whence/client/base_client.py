@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from whence.client.event_builder import Cause, EmittedEvent, EventFields, build_
 from whence.client.following import FollowState, OnRetry, with_position
 from whence.client.fork_safety import register_fork_safe, reset_if_forked
 from whence.client.options import BeforeSend, ClientOptions, check_options
-from whence.client.reentrancy import Nesting, guard, is_raised_by_signal_handler
+from whence.client.reentrancy import GuardedCondition, Nesting, guard, is_raised_by_signal_handler
 from whence.client.requests import (
     ApiRequest,
     FollowFilters,
@@ -110,7 +109,7 @@ class BaseClient:
         """Replace the lock, and forget the clients of tenants."""
         self._filtering, self._enriching, self._reporting = Nesting(_BEFORE_SEND_DEPTH_MAX), Nesting(1), Nesting(1)
         self._said_too_deep = False
-        self._lock = threading.RLock()  # a signal handler may close the client
+        self._lock = GuardedCondition()
         self._dropped = Counter()
         self._tenants: dict[str, Self] = {}
 

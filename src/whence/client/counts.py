@@ -1,9 +1,10 @@
 """The counts of the events of one client."""
 
 import itertools
-import threading
 
 import msgspec
+
+from whence.client.reentrancy import GuardedCondition
 
 __all__ = ["Counter", "EmitterCounts", "Stats"]
 
@@ -54,7 +55,7 @@ class Counter:
     def __init__(self) -> None:
         self._numbers = itertools.count()  # `next` is atomic
         self._reads = 0
-        self._lock = threading.RLock()
+        self._lock = GuardedCondition()
 
     def increase(self) -> None:
         """Add one."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from whence.client.requests import ApiRequest
 from whence.identities import is_uuid
-from whence.wire.deprecation import announcement
+from whence.wire.deprecation import deprecation_notice
 
 __all__ = ["log_deprecation"]
 
@@ -21,7 +21,7 @@ _noted: set[tuple[str, str, tuple[str, ...]]] = set()
 
 def log_deprecation(url: str, request: ApiRequest, headers: Mapping[str, str]) -> None:
     """Log what the response to this request announces, unless that was done for such a request."""
-    announced = announcement(headers)
+    announced = deprecation_notice(headers)
     path, _, query = request.path.partition("?")
     route = "/".join("{id}" if is_uuid(part) else part for part in path.split("/"))
     names = {name for name, _ in request.query} | {pair.partition("=")[0] for pair in query.split("&") if pair}

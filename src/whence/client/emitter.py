@@ -325,18 +325,19 @@ class Emitter:
         return _IN_MEMORY
 
     def absorb(self) -> None:
-        """Move the events of the inbox on."""
-        if is_on_event_loop():
-            self._deferred = False
+        """Move the events of the inbox on. If the lock is not free soon, a thread of the sender does that."""
+        self._deferred = False  # before the inbox is emptied: code that leaves an event from now on defers this again
+        if is_on_event_loop() or not self._changed.acquire(_LOCK_WAIT_S):
             self._sender.wake(self.do_chores)
             return
-        self._deferred = False  # before the inbox is emptied: code that leaves an event from now on defers this again
-        with self._changed:
+        try:
             can_start = self._started or (not self._refusing and self._is_open())
             if can_start and not self._closed:
                 self._absorb()
             else:
                 self._absorb_late()
+        finally:
+            self._changed.release()
 
     def _absorb(self) -> None:
         """Move the events of the inbox to the queue or the spool, or leave them where they are if both are full."""

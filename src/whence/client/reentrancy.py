@@ -3,7 +3,9 @@
 Python runs signal handlers, and finalizers such as `__del__`, between two instructions of whatever a thread is doing,
 also while that thread holds a lock. If such code emits an event, it cannot wait for the lock, and must not change what
 the lock protects. So every lock of the client is taken through a `GuardedCondition` or inside of `guard`, and `guard`
-knows the threads that are inside. `Emitter.put` asks it first.
+knows the threads that are inside. `Emitter.put` asks it first. One lock that is taken otherwise is enough to stop two
+threads for ever: a handler that interrupted its holder waits for the emitter, and in the thread that has the emitter, a
+finalizer waits for that lock.
 
 A signal handler may also raise an exception, between any two lines of the client. A lock can then stay locked, and the
 guard entered. So each entry names the frame that is inside: when that frame is no longer on the stack of its thread,

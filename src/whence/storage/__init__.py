@@ -1,6 +1,6 @@
 """Where a log is kept. The URL of a store chooses its engine; `create_store` returns the store."""
 
-from whence.storage.backends import Progress, StoreOptions, backend_for
+from whence.storage.backends import ReportProgress, StoreOptions, backend_for
 from whence.storage.base import HashedEvent, Head, Receipt, Store, Write
 from whence.storage.credentials import Credentials, Session
 from whence.storage.verification import Report
@@ -68,7 +68,7 @@ async def migrate_store(url: str) -> list[str]:
     return await backend_for(url).migrate(url)
 
 
-async def verify_store(url: str, progress: Progress | None = None, *, pooler: bool = False) -> Report:
+async def verify_store(url: str, progress: ReportProgress | None = None, *, pooler: bool = False) -> Report:
     """Check every event against its hash, the hashes against the tree, and every count. Only reads.
 
     Servers of the store may keep running. Raises StoreRefused when there is no readable log, and Unavailable.

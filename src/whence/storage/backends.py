@@ -21,7 +21,7 @@ __all__ = [
     "ENGINES",
     "Backend",
     "Engine",
-    "Progress",
+    "ReportProgress",
     "Restored",
     "SharedStores",
     "StoreOptions",
@@ -29,7 +29,7 @@ __all__ = [
     "engine_of",
 ]
 
-Progress = Callable[[int], None]
+ReportProgress = Callable[[int], None]
 """Called now and then with the number of events that were read so far."""
 
 
@@ -110,7 +110,7 @@ class Backend(Protocol):
         """Make the log, or update its schema. Returns the names of the steps taken. Raises StoreRefused."""
         ...
 
-    async def verify(self, url: str, progress: Progress | None, *, pooler: bool) -> Report:
+    async def verify(self, url: str, progress: ReportProgress | None, *, pooler: bool) -> Report:
         """Check every event, hash and count, in a read-only way and beside running servers.
 
         Raises StoreRefused when there is no readable log, and Unavailable.
@@ -125,7 +125,7 @@ class Backend(Protocol):
         """Raise RolledBack when the log lacks events that it acknowledged, and StoreRefused when there is no log."""
         ...
 
-    def backup(self, url: str, destination: str, *, force: bool, progress: Progress | None) -> Report:
+    def backup(self, url: str, destination: str, *, force: bool, progress: ReportProgress | None) -> Report:
         """Copy the log into a file, which is kept only if the returned check is sound. `force` replaces a file.
 
         Raises StoreRefused and RolledBack, and Invalid when the engine leaves backups to other tools.
@@ -138,7 +138,7 @@ class Backend(Protocol):
         source: str,
         *,
         force: bool,
-        progress: Progress | None,
+        progress: ReportProgress | None,
         deleted: Mapping[str, bool] | None = None,
     ) -> Restored:
         """Replace the log with a backup, if the check of the backup is sound. `force` replaces an existing log.

@@ -5,14 +5,14 @@ adds their sum with the new counts instead. Transitions and actor totals are fol
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from whence import rollups, transitions
 from whence.actor_totals import Counted, UnfoldedEvents
 
-__all__ = ["BucketName", "Divided", "SetSizes", "TakeSets", "count_divided_buckets", "fold"]
+__all__ = ["BucketName", "Divided", "SetSizes", "SetStatements", "TakeSets", "count_divided_buckets", "fold"]
 
 Counts = TypeVar("Counts")
 
@@ -30,6 +30,15 @@ class TakeSets(msgspec.Struct, frozen=True):
     """Asks to remove the sets of some buckets, each from a position on, and for what was in them by bucket."""
 
     since: Mapping[BucketName, int]
+
+
+class SetStatements(NamedTuple):
+    """The statements that answer for one table: the sizes of stored sets, take out the newest ones, add a set. Those of
+    SQLite are of one bucket, those of PostgreSQL of many."""
+
+    sizes: str
+    take: str
+    add: str
 
 
 class Divided(msgspec.Struct, frozen=True):

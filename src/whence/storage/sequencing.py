@@ -14,7 +14,7 @@ import msgspec
 from whence import rollups
 from whence.catalog import outcome_of
 from whence.errors import Conflict, Invalid, WhenceError
-from whence.events import EVENT_LOG, Event, NewEvent
+from whence.events import EVENT_LOG, Event, NewEvent, stored_event
 from whence.flows import FOLD_AT
 from whence.identities import earlier_spelling
 from whence.integrity import ENVELOPE_VERSION, SALT_SIZE, differing_fields, hash_payload, leaf_of
@@ -201,22 +201,14 @@ def _sequence(
         return Receipt(stored, replayed=True)
     if head.removed_recorded_at:
         _refuse_removed(head, new)
-    outcome = new.outcome or outcome_of(new.event_type)
-    event = Event(
+    event = stored_event(
+        new,
         tenant_id=head.tenant,
         position=head.size + 1,
-        id=new.id,
-        event_type=new.event_type,
-        actor_type=new.actor_type,
         actor_id=_actor_id(log, new),
-        resource_type=new.resource_type,
-        resource_id=new.resource_id,
         correlation_id=_correlation(log, batch, new),
-        causation_id=new.causation_id,
-        outcome=outcome,
-        occurred_at=new.occurred_at,
+        outcome=new.outcome or outcome_of(new.event_type),
         recorded_at=head.recorded_at,
-        payload=new.payload,
     )
     add_event(log, head, batch, event)
     return Receipt(event)

@@ -6,10 +6,17 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 import msgspec
 
-__all__ = ["NOTICE_DAYS_MIN", "Announcement", "Deprecation", "announcement", "deprecation_headers", "members_of"]
+__all__ = [
+    "NOTICE_DAYS_MIN",
+    "Deprecation",
+    "DeprecationNotice",
+    "deprecation_headers",
+    "deprecation_notice",
+    "members_of",
+]
 
 NOTICE_DAYS_MIN = 180
-"""The shortest time between the announcement of a removal and the removal."""
+"""The shortest time between the deprecation_notice of a removal and the removal."""
 
 
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -58,7 +65,7 @@ def members_of(objects: Iterable[bytes]) -> set[str]:
     return names
 
 
-class Announcement(msgspec.Struct, frozen=True):
+class DeprecationNotice(msgspec.Struct, frozen=True):
     """What a response announces: that what its request used is deprecated `since`, and may be gone from `sunset` on.
 
     A day that the headers do not tell is None.
@@ -73,7 +80,7 @@ class Announcement(msgspec.Struct, frozen=True):
         return f"deprecated{since}{sunset}"
 
 
-def announcement(headers: Mapping[str, str]) -> Announcement | None:
+def deprecation_notice(headers: Mapping[str, str]) -> DeprecationNotice | None:
     """What the headers of a response announce, by their names in lower case; None without `Deprecation`."""
     since = headers.get("deprecation")
     if since is None:
@@ -86,8 +93,8 @@ def announcement(headers: Mapping[str, str]) -> Announcement | None:
     try:
         sunset = parsedate_to_datetime(headers["sunset"]).date()
     except (KeyError, ValueError, OverflowError):
-        return Announcement(day, None)
-    return Announcement(day, sunset)
+        return DeprecationNotice(day, None)
+    return DeprecationNotice(day, sunset)
 
 
 def _midnight(day: dt.date) -> dt.datetime:

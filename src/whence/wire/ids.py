@@ -3,9 +3,9 @@
 Nothing is ordered by id. New ids are UUIDv7 because these are fast to insert into an index.
 """
 
+import itertools
 import os
 import re
-import threading
 import time
 import uuid
 
@@ -16,8 +16,7 @@ from whence.random_digits import RandomDigits
 __all__ = ["derived_uuid", "new_uuid7", "parse_reference", "parse_uuid", "uuid7_generator"]
 
 _NAMESPACE = uuid.UUID("5b0c1b5e-6d0c-5b7a-9c53-2f2d1f6f7a31")  # never changes, since derived ids depend on it
-_COUNTER_BITS = 12
-_COUNTERS = 1 << _COUNTER_BITS  # added to a counter, it keeps its leading zeros
+_COUNTERS = 1 << 12  # added to a counter, it keeps its leading zeros
 _VARIANT = {digit: "89ab"[number % 4] for number, digit in enumerate("0123456789abcdef")}
 """The digit with two random bits and those of the variant, by a random digit."""
 
@@ -60,37 +59,58 @@ def derived_uuid(*names: str) -> str:
     return str(uuid.uuid5(uuid.uuid5(_NAMESPACE, namespace), "".join(f"{len(name)}:{name}" for name in rest)))
 
 
+class _Millisecond:
+    """A millisecond in which ids are made, with its counter. All of them are a chain, in the order of time.
+
+    Threads and signal handlers may use it at once. `next` of a counter and `setdefault` of a dict are atomic, so each
+    number is given out once, and each millisecond is followed by one other.
+    """
+
+    __slots__ = ("_following", "head", "ms", "numbers")
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+        self.head = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7"
+        self.numbers = itertools.count()
+        self._following: dict[None, _Millisecond] = {}
+
+    def latest(self) -> "_Millisecond":
+        """The end of the chain."""
+        one = self
+        while one._following:
+            one = one._following[None]
+        return one
+
+    def follow(self, ms: int) -> "_Millisecond":
+        """The one after this, which begins now, unless another thread was faster and has begun one."""
+        return self._following.setdefault(None, _Millisecond(ms))
+
+
 class _Uuid7:
-    """A generator of UUIDv7 (RFC 9562): milliseconds, a counter of 12 bits within them, 62 random bits."""
+    """A generator of UUIDv7 (RFC 9562): milliseconds, a counter of 12 bits within them, 62 random bits.
+
+    It takes no lock. A signal handler may interrupt it and wait for something that another thread holds. If that thread
+    then waited for a lock of this one, for an id, neither would go on.
+    """
 
     def __init__(self) -> None:
-        self._begin(0)
+        self._recent = _Millisecond(0)  # the latest, or one shortly before it
         self._random = RandomDigits()
-        self.reset_after_fork()
 
     def reset_after_fork(self) -> None:
-        """Replace the lock. In a forked child, the thread that held the old one may not exist to release it."""
+        """Take other random digits than the parent."""
         self._random.reset_after_fork()
-        self._lock = threading.RLock()  # a signal handler may interrupt `next`, and need an id too
 
     def next(self) -> str:
         """A new id, greater than every earlier one of this process even if the clock steps back."""
         now_ms = time.time_ns() // 1_000_000
-        with self._lock:
-            if now_ms > self._ms:
-                self._begin(now_ms)
-            else:
-                self._count += 1
-                if self._count >> _COUNTER_BITS:
-                    self._begin(self._ms + 1)
-            head, count = self._head, self._count  # which no other id has, so a handler may take the same digits
-            random = self._random.take(16)
-        return f"{head}{hex(_COUNTERS + count)[3:]}-{_VARIANT[random[0]]}{random[1:4]}-{random[4:]}"
-
-    def _begin(self, ms: int) -> None:
-        """Begin a millisecond."""
-        self._ms, self._count = ms, 0
-        self._head = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7"
+        current = self._recent.latest()
+        if now_ms > current.ms:
+            current = self._recent = current.follow(now_ms)
+        while (number := next(current.numbers)) >= _COUNTERS:
+            current = self._recent = current.follow(current.ms + 1).latest()
+        random = self._random.take(16)  # threads may get the same digits, but not the same number
+        return f"{current.head}{hex(_COUNTERS + number)[3:]}-{_VARIANT[random[0]]}{random[1:4]}-{random[4:]}"
 
 
 uuid7_generator = _Uuid7()

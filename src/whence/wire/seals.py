@@ -43,10 +43,12 @@ class CheckpointsBody(WireBody, frozen=True, kw_only=True):
 
 
 class LogKeyBody(WireBody, frozen=True, kw_only=True):
-    """The key that verifies the checkpoints of an origin, as text."""
+    """The keys that verify the checkpoints of an origin, as text: by Ed25519, and by ML-DSA-44 if the server signs by
+    that too, else null."""
 
     epoch: int
     key: str
+    ml_dsa_key: str | None = None
     origin: str
 
 

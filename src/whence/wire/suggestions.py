@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from whence.events import ANY_TYPE, OUTCOMES, Vocabulary
-from whence.names import ActorName, FoundNames, NameSearch, beginning
+from whence.names import FoundActor, FoundNames, NameSearch, beginning
 from whence.wire.name_bodies import SuggestionBody, SuggestionsBody
 from whence.wire.parameters import SUGGESTIONS_DEFAULT, SUGGESTIONS_MAX
 from whence.wire.query import QueryReader
@@ -153,7 +153,7 @@ def _actors(slot: Slot, found: FoundNames) -> list[Offer]:
     return [*types, *map(_actor, found_actors)]
 
 
-def _actor(found: ActorName) -> Offer:
+def _actor(found: FoundActor) -> Offer:
     label = f"{found.actor_type}/{found.actor_id}"
     return "actor", f"actor:{quoted(label, literal=found.actor_id == '*')}", label, found.events
 

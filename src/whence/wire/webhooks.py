@@ -33,7 +33,7 @@ __all__ = [
     "Rewind",
     "SealedSecret",
     "Webhook",
-    "WebhookFields",
+    "WebhookRequest",
     "parse_deliveries",
     "parse_replay",
     "parse_webhook",
@@ -133,7 +133,7 @@ def place_name(webhook_id: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- requests
 
 
-class WebhookFields(msgspec.Struct, frozen=True, kw_only=True):
+class WebhookRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The fields of a new webhook, or those to change. `take_over` lets it go on with the credential of the request."""
 
     url: str | UnsetType = UNSET
@@ -157,7 +157,7 @@ _FIELDS = ("url", "description", "format", "fifo", "enabled", "filters")
 _REPLAY = ("after", "since", "state")
 
 
-def parse_webhook(body: bytes, vocabulary: Vocabulary, *, new: bool) -> WebhookFields:
+def parse_webhook(body: bytes, vocabulary: Vocabulary, *, new: bool) -> WebhookRequest:
     """The fields of a new webhook, or those to change. Raises Invalid with every problem."""
     known = _FIELDS if new else (*_FIELDS, "takeOver")
     asked, problems = _members(body, known)
@@ -181,10 +181,10 @@ def parse_webhook(body: bytes, vocabulary: Vocabulary, *, new: bool) -> WebhookF
         fields["query"] = parse_filters(asked["filters"], vocabulary, problems)
     if problems:
         raise Invalid(problems)
-    return WebhookFields(**fields)
+    return WebhookRequest(**fields)
 
 
-def set_fields_of(asked: WebhookFields) -> dict[str, Any]:
+def set_fields_of(asked: WebhookRequest) -> dict[str, Any]:
     """The fields of a webhook that a request sets."""
     return {
         name: value

@@ -7,9 +7,9 @@ import msgspec
 
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
-from whence.storage.folding import BucketName, Divided, count_divided_buckets
+from whence.storage.folding import BucketName, Divided, SetStatements, count_divided_buckets
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.packed_sets import SetStatements, fold_counts
+from whence.storage.postgres.packed_sets import fold_counts
 from whence.storage.query_deadline import check_deadline
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks

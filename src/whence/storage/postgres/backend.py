@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from whence.errors import Invalid
-from whence.storage.backends import Backend, Progress, Restored, SharedStores, StoreOptions
+from whence.storage.backends import Backend, ReportProgress, Restored, SharedStores, StoreOptions
 from whence.storage.base import Store
 from whence.storage.postgres.connections import Target
 from whence.storage.postgres.engine import READERS, WRITERS, PostgresStore
@@ -73,7 +73,7 @@ class _PostgresBackend:
         """Connect directly to the server and run the missing steps in one transaction."""
         return await migrate(Target(url))
 
-    async def verify(self, url: str, progress: Progress | None, *, pooler: bool) -> Report:
+    async def verify(self, url: str, progress: ReportProgress | None, *, pooler: bool) -> Report:
         """Check the log tenant by tenant, each in one snapshot."""
         return await verify(Target(url, pooler=pooler), progress)
 
@@ -87,7 +87,7 @@ class _PostgresBackend:
     def check_complete(self, url: str) -> None:
         """Trust the server: it has no record of what it acknowledged besides its own WAL."""
 
-    def backup(self, url: str, destination: str, *, force: bool, progress: Progress | None) -> Report:
+    def backup(self, url: str, destination: str, *, force: bool, progress: ReportProgress | None) -> Report:
         """Refuse, and name the tools to use."""
         raise _other_tools()
 
@@ -97,7 +97,7 @@ class _PostgresBackend:
         source: str,
         *,
         force: bool,
-        progress: Progress | None,
+        progress: ReportProgress | None,
         deleted: Mapping[str, bool] | None = None,
     ) -> Restored:
         """Refuse, and name the tools to use."""

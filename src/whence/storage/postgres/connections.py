@@ -40,7 +40,7 @@ __all__ = [
     "DataRefused",
     "Target",
     "TransactionAborted",
-    "Work",
+    "TransactionWork",
     "begin_statements",
     "repeat_aborted",
 ]
@@ -50,7 +50,7 @@ _log = structlog.get_logger("whence.storage")
 Connection = Any
 """An asyncpg connection; asyncpg has no type annotations."""
 
-Work = Callable[[Connection], Awaitable[Any]]
+TransactionWork = Callable[[Connection], Awaitable[Any]]
 """What is done within a transaction."""
 
 APP_ROLE = "whence_app"
@@ -188,7 +188,7 @@ class ConnectionPool:
     async def run(
         self,
         tenant_no: int,
-        work: Work,
+        work: TransactionWork,
         *,
         tenant: str = "",
         role: str = APP_ROLE,
@@ -243,7 +243,7 @@ class ConnectionPool:
     async def _run(
         self,
         statements: Sequence[str],
-        work: Work,
+        work: TransactionWork,
         tenant: str,
         deadline: Deadline,
         *,
@@ -297,7 +297,7 @@ class ConnectionPool:
     def _is_fresh(self, connection: Connection) -> bool:
         return not connection.is_closed() and time.monotonic() - self._answered_at.get(connection, 0.0) < _FRESH_S
 
-    async def _run_watched(self, connection: Connection, work: Work, deadline: Deadline) -> Any:
+    async def _run_watched(self, connection: Connection, work: TransactionWork, deadline: Deadline) -> Any:
         watchdog = _Watchdog(partial(self._watch, connection))
         try:
             return await _run_and_commit(connection, work)
@@ -408,7 +408,7 @@ class _Watchdog:
             self._task.cancel()
 
 
-async def _run_and_commit(connection: Connection, work: Work) -> Any:
+async def _run_and_commit(connection: Connection, work: TransactionWork) -> Any:
     begun = connection.is_in_transaction()
     try:
         result = await work(connection)

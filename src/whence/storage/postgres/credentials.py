@@ -16,14 +16,14 @@ from whence.storage.credentials import (
     session_values,
     sessions_refusal,
 )
-from whence.storage.postgres.connections import Connection, Work
+from whence.storage.postgres.connections import Connection, TransactionWork
 from whence.storage.sql import load_blocks
 
 __all__ = ["PostgresCredentials"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
-Run = Callable[[Work, str], Awaitable[Any]]
+Run = Callable[[TransactionWork, str], Awaitable[Any]]
 """Runs work in a transaction of no tenant and commits it, on a tenant's share of the connections; an empty one is that
 of lookups, which are short."""
 

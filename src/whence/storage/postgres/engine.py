@@ -45,7 +45,7 @@ from whence.storage.postgres.connections import (
     DataRefused,
     Target,
     TransactionAborted,
-    Work,
+    TransactionWork,
     repeat_aborted,
 )
 from whence.storage.postgres.counts import actor_stats, count_by_word, total
@@ -499,12 +499,12 @@ class PostgresStore:
         await self._listen_notify.close()
         await asyncio.gather(self._reading.close(), self._writing.close())
 
-    async def _read(self, work: Work, share: str = "") -> Any:
+    async def _read(self, work: TransactionWork, share: str = "") -> Any:
         """Read rows that belong to no tenant, on somebody's share of the connections."""
         await self._ensure_checked()
         return await repeat_aborted(lambda: self._reading.run(NO_TENANT, work, tenant=share))
 
-    async def _write(self, work: Work, share: str = "") -> Any:
+    async def _write(self, work: TransactionWork, share: str = "") -> Any:
         """Write rows that belong to no tenant, on somebody's share of the connections."""
         await self._ensure_checked()
         return await repeat_aborted(lambda: self._writing.run(NO_TENANT, work, tenant=share))

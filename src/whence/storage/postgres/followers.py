@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from whence.storage.followers import (
     PENDING,
@@ -178,8 +178,15 @@ class PostgresFollowers:
             await _lock(connection, owner)
             there = {tuple(row) for row in await connection.fetch(_SQL["change_delivery"], owner.number, *columns)}
             kept = [attempt for _, attempt in attempts if (attempt.webhook_id, attempt.position) in there]
-            if kept:
-                await connection.execute(_SQL["add_attempt"], owner.number, *_columns(kept))
+            if not kept:
+                return
+            positions = list({attempt.position for attempt in kept})
+            erased = {
+                row["position"] for row in await connection.fetch(_SQL["erased_positions"], owner.number, positions)
+            }
+            # An answer may repeat what was erased while it was on its way.
+            rows = [replace(attempt, answer=b"") if attempt.position in erased else attempt for attempt in kept]
+            await connection.execute(_SQL["add_attempt"], owner.number, *_columns(rows))
 
         await self._write_as(tenant, record)
 

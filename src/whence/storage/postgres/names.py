@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, PayloadValue, ResourceName
+from whence.names import (
+    FoundActor,
+    FoundFlow,
+    FoundKind,
+    FoundNames,
+    FoundResource,
+    NameRange,
+    NameSearch,
+    PayloadValue,
+)
 from whence.storage.postgres.connections import Connection
 from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
@@ -31,11 +40,11 @@ async def names_of(connection: Connection, snapshot: Snapshot, search: NameSearc
         kinds=await _kinds(connection, snapshot) if search.kinds else [],
         events=[str(id_) for (id_,) in await found("events_named", events, types)],
         actors=[
-            ActorName(type_, id_, count) for id_, type_, count in await found("actors_named", search.actors, kinds)
+            FoundActor(type_, id_, count) for id_, type_, count in await found("actors_named", search.actors, kinds)
         ],
-        flows=[FlowName(text, count) for text, count in await found("flows_named", search.flows, kinds)],
+        flows=[FoundFlow(text, count) for text, count in await found("flows_named", search.flows, kinds)],
         resources=[
-            ResourceName(type_, str(id_), count)
+            FoundResource(type_, str(id_), count)
             for id_, type_, count in await found("resources_named", search.resources, types)
         ],
         payload_fields=[path for path, _, _ in fields],
@@ -55,11 +64,11 @@ async def names_of(connection: Connection, snapshot: Snapshot, search: NameSearc
     )
 
 
-async def _kinds(connection: Connection, snapshot: Snapshot) -> list[KindName]:
+async def _kinds(connection: Connection, snapshot: Snapshot) -> list[FoundKind]:
     rows = await connection.fetch(_SQL["span_by_kind"], snapshot.tenant_no, [0], [0], [0], [1])
     counted = ((snapshot.kinds[number], count) for number, count in rows)
     return [
-        KindName(kind.event_type, kind.resource_type, kind.actor_type, kind.outcome, count)
+        FoundKind(kind.event_type, kind.resource_type, kind.actor_type, kind.outcome, count)
         for kind, count in counted
         if snapshot.viewer.may_see(kind.resource_type)
     ]

@@ -1,23 +1,15 @@
 """Tables of packed sets: the answers to the questions of a fold, all buckets in one statement."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-from whence.storage.folding import BucketName, SetSizes, TakeSets, fold
+from whence.storage.folding import BucketName, SetSizes, SetStatements, TakeSets, fold
 from whence.storage.postgres.connections import Connection
 from whence.storage.walks import run_walk_async
 
-__all__ = ["SetStatements", "fold_counts"]
+__all__ = ["fold_counts"]
 
 Counts = TypeVar("Counts")
-
-
-class SetStatements(NamedTuple):
-    """The statements of one table: sizes of the sets of some buckets, take out their newest sets, add sets."""
-
-    sizes: str
-    take: str
-    add: str
 
 
 async def fold_counts(

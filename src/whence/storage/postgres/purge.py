@@ -12,10 +12,10 @@ from whence import rollups, transitions
 from whence.actor_totals import Counted, subtracted
 from whence.errors import Unsound
 from whence.merkle import HASH_SIZE
-from whence.storage.folding import BucketName
+from whence.storage.folding import BucketName, SetStatements
 from whence.storage.postgres.actor_totals import fold_actor_totals
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.packed_sets import SetStatements, fold_counts
+from whence.storage.postgres.packed_sets import fold_counts
 from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.postgres.transitions import fold_transitions
 from whence.storage.purging import (

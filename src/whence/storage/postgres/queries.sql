@@ -874,14 +874,15 @@ UPDATE delivery d
  WHERE d.tenant_no = $1 AND d.webhook_id = c.webhook_id AND d.position = c.position
 RETURNING d.webhook_id, d.position
 
+-- name: erased_positions
+-- Those of the given positions whose events have no payload any more. On SQLite, `add_attempt` looks for itself. Citus
+-- cannot plan an INSERT that looks into another table of the tenant.
+SELECT position FROM event WHERE tenant_no = $1 AND position = ANY($2::bigint[]) AND payload IS NULL
+
 -- name: add_attempt
--- An answer may repeat what was erased while it was on its way.
 INSERT INTO attempt (tenant_no, webhook_id, position, number, started_at, duration_ms, status, error, answer)
-SELECT $1, s.webhook_id, s.position, s.number, s.started_at, s.duration_ms, s.status, s.error,
-       CASE WHEN EXISTS (SELECT 1 FROM event e WHERE e.tenant_no = $1 AND e.position = s.position AND e.payload IS NULL)
-            THEN ''::bytea ELSE s.answer END
-  FROM unnest($2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[], $8::text[], $9::bytea[])
-       AS s (webhook_id, position, number, started_at, duration_ms, status, error, answer)
+SELECT $1, s.*
+  FROM unnest($2::text[], $3::bigint[], $4::int[], $5::bigint[], $6::int[], $7::int[], $8::text[], $9::bytea[]) AS s
 ON CONFLICT DO NOTHING
 
 -- name: attempts

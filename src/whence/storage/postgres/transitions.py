@@ -2,8 +2,9 @@
 
 from whence import transitions
 from whence.flows import TransitionsByDay, causes_outside, transitions_among
+from whence.storage.folding import SetStatements
 from whence.storage.postgres.connections import Connection
-from whence.storage.postgres.packed_sets import SetStatements, fold_counts
+from whence.storage.postgres.packed_sets import fold_counts
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 

@@ -7,12 +7,12 @@ import apsw
 
 from whence import rollups
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome, pack, summed
-from whence.storage.folding import BucketName, Divided, count_divided_buckets
+from whence.storage.folding import BucketName, Divided, SetStatements, count_divided_buckets
 from whence.storage.query_deadline import check_deadline
 from whence.storage.resolve import Snapshot
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.packed_sets import SetStatements, fold_counts
+from whence.storage.sqlite.packed_sets import fold_counts
 from whence.storage.sqlite.rows import key_of
 from whence.storage.walks import run_walk
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from whence.errors import StoreRefused
-from whence.storage.backends import Backend, Progress, Restored, SharedStores, StoreOptions, engine_of
+from whence.storage.backends import Backend, ReportProgress, Restored, SharedStores, StoreOptions, engine_of
 from whence.storage.base import Store
 from whence.storage.sqlite import backup
 from whence.storage.sqlite.engine import SQLiteStore
@@ -47,7 +47,7 @@ class _SQLiteBackend:
         """Refuse: opening a file migrates it."""
         raise StoreRefused("A SQLite file is migrated whenever it is opened. There is nothing to do.")
 
-    async def verify(self, url: str, progress: Progress | None, *, pooler: bool) -> Report:
+    async def verify(self, url: str, progress: ReportProgress | None, *, pooler: bool) -> Report:
         """Check the file in this thread."""
         return verify(path_of(url), progress)
 
@@ -59,7 +59,7 @@ class _SQLiteBackend:
         """Compare the file with its high-water record."""
         backup.refuse_behind(path_of(url))
 
-    def backup(self, url: str, destination: str, *, force: bool, progress: Progress | None) -> Report:
+    def backup(self, url: str, destination: str, *, force: bool, progress: ReportProgress | None) -> Report:
         """Copy one snapshot of the file."""
         return backup.backup(path_of(url), destination, force=force, progress=progress)
 
@@ -69,7 +69,7 @@ class _SQLiteBackend:
         source: str,
         *,
         force: bool,
-        progress: Progress | None,
+        progress: ReportProgress | None,
         deleted: Mapping[str, bool] | None = None,
     ) -> Restored:
         """Replace the file."""

@@ -15,7 +15,7 @@ import msgspec
 
 from whence.durable_files import sync_file, sync_folder
 from whence.errors import RolledBack, StoreRefused, Unsound
-from whence.storage.backends import Progress, Restored
+from whence.storage.backends import ReportProgress, Restored
 from whence.storage.removals import UNFINISHED_RESTORE, Erased
 from whence.storage.seals import EPOCH, EpochReason, EpochRequest
 from whence.storage.sql import load_blocks
@@ -49,7 +49,7 @@ _BESIDE = ("-wal", "-shm", "-journal")
 """Files that SQLite keeps beside a database. It would take them for those of the database that replaces it."""
 
 
-def backup(source: str, destination: str, *, force: bool = False, progress: Progress | None = None) -> Report:
+def backup(source: str, destination: str, *, force: bool = False, progress: ReportProgress | None = None) -> Report:
     """Copy the store at the path `source` to `destination`, as of one commit. The copy has this release's schema.
 
     A server may write to the store meanwhile; its write-ahead log grows until the copy is complete. The copy gets its
@@ -76,7 +76,7 @@ def restore(
     destination: str,
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: ReportProgress | None = None,
     deleted: Mapping[str, bool] | None = None,
 ) -> Restored:
     """Replace the store at `destination` by the backup at the path `source`, and update the high-water record.

@@ -18,7 +18,7 @@ from msgspec.structs import asdict, astuple
 
 from whence import errors
 from whence.errors import Conflict, Invalid, Problem, RetryLater, Unauthenticated, Unavailable, WhenceError
-from whence.events import Event, NewEvent
+from whence.events import Event, NewEvent, stored_event
 from whence.permissions import ApiKey
 from whence.storage.base import Receipt, Write
 from whence.storage.credentials import Session
@@ -292,21 +292,14 @@ def _pack_receipt(receipt: Receipt) -> Any:
 def _unpack_receipt(tenant: str, new: NewEvent, packed: _Stored | _Replayed | _Refused) -> Receipt:
     if isinstance(packed, _Stored):
         return Receipt(
-            Event(
+            stored_event(
+                new,
                 tenant_id=tenant,
                 position=packed.position,
-                id=new.id,
-                event_type=new.event_type,
-                actor_type=new.actor_type,
                 actor_id=packed.actor_id,
-                resource_type=new.resource_type,
-                resource_id=new.resource_id,
                 correlation_id=packed.correlation_id,
-                causation_id=new.causation_id,
                 outcome=packed.outcome,
-                occurred_at=new.occurred_at,
                 recorded_at=packed.recorded_at,
-                payload=new.payload,
             )
         )
     if isinstance(packed, _Replayed):

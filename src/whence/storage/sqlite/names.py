@@ -5,7 +5,16 @@ from typing import Any
 import apsw
 import msgspec
 
-from whence.names import ActorName, FlowName, FoundNames, KindName, NameRange, NameSearch, PayloadValue, ResourceName
+from whence.names import (
+    FoundActor,
+    FoundFlow,
+    FoundKind,
+    FoundNames,
+    FoundResource,
+    NameRange,
+    NameSearch,
+    PayloadValue,
+)
 from whence.storage.resolve import Snapshot, readable_kinds
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.resolve import json_list
@@ -38,10 +47,10 @@ def names_of(connection: apsw.Connection, snapshot: Snapshot, search: NameSearch
     return FoundNames(
         kinds=_kinds(connection, snapshot) if search.kinds else [],
         events=[uuid_text(id_) for (id_,) in found("events_named", events, types, uuids=True)],
-        actors=[ActorName(type_, id_, count) for id_, type_, count in found("actors_named", search.actors, kinds)],
-        flows=[FlowName(text, count) for text, count in found("flows_named", search.flows, kinds)],
+        actors=[FoundActor(type_, id_, count) for id_, type_, count in found("actors_named", search.actors, kinds)],
+        flows=[FoundFlow(text, count) for text, count in found("flows_named", search.flows, kinds)],
         resources=[
-            ResourceName(type_, uuid_text(id_), count)
+            FoundResource(type_, uuid_text(id_), count)
             for id_, type_, count in found("resources_named", search.resources, types, uuids=True)
         ],
         payload_fields=[path for path, _, _ in fields],
@@ -57,11 +66,11 @@ def names_of(connection: apsw.Connection, snapshot: Snapshot, search: NameSearch
     )
 
 
-def _kinds(connection: apsw.Connection, snapshot: Snapshot) -> list[KindName]:
+def _kinds(connection: apsw.Connection, snapshot: Snapshot) -> list[FoundKind]:
     rows: list[Any] = connection.execute(_SQL["span_by_kind"], (snapshot.tenant_no, 0, 0, 0)).fetchall()
     counted = ((snapshot.kinds[number], count) for number, count in rows)
     return [
-        KindName(kind.event_type, kind.resource_type, kind.actor_type, kind.outcome, count)
+        FoundKind(kind.event_type, kind.resource_type, kind.actor_type, kind.outcome, count)
         for kind, count in counted
         if snapshot.viewer.may_see(kind.resource_type)
     ]

@@ -1,24 +1,16 @@
 """Tables of packed sets: the answers to the questions of a fold, one bucket a statement."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 
-from whence.storage.folding import BucketName, SetSizes, TakeSets, fold
+from whence.storage.folding import BucketName, SetSizes, SetStatements, TakeSets, fold
 from whence.storage.walks import run_walk
 
-__all__ = ["SetStatements", "fold_counts"]
+__all__ = ["fold_counts"]
 
 Counts = TypeVar("Counts")
-
-
-class SetStatements(NamedTuple):
-    """The statements of one table: sizes of a bucket's sets, take out its newest sets, add a set."""
-
-    sizes: str
-    take: str
-    add: str
 
 
 def fold_counts(

@@ -11,6 +11,7 @@ from whence import rollups, transitions
 from whence.actor_totals import subtracted
 from whence.errors import Unsound
 from whence.merkle import HASH_SIZE
+from whence.storage.folding import SetStatements
 from whence.storage.purging import (
     Departing,
     PurgeRow,
@@ -27,7 +28,7 @@ from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.actor_totals import fold_actor_totals
 from whence.storage.sqlite.append import NameCache
-from whence.storage.sqlite.packed_sets import SetStatements, fold_counts
+from whence.storage.sqlite.packed_sets import fold_counts
 from whence.storage.sqlite.payload_index import forget_payload_values
 from whence.storage.sqlite.rows import key_of
 from whence.storage.sqlite.transitions import fold_transitions

@@ -14,7 +14,7 @@ from whence.storage.sql import load_blocks
 from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.replication import read_part
 from whence.storage.sqlite.rows import key_of, uuid_bytes
-from whence.storage.sqlite.signed_record import Recorder, SignedRecord
+from whence.storage.sqlite.signed_record import SignedRecord, SignedRecordWriter
 from whence.tiles import TILE_WIDTH, Tile
 
 __all__ = ["SQLiteSeals"]
@@ -40,7 +40,7 @@ class SQLiteSeals:
         self._read_in_thread = read_in_thread
         self._write = write
         self._record = record
-        self._recorder = Recorder(record)
+        self._recorder = SignedRecordWriter(record)
 
     async def unsealed(self) -> list[str]:
         """The tenants whose log is longer than its newest checkpoint."""

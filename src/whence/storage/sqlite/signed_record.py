@@ -18,7 +18,7 @@ from whence.durable_files import sync_folder
 from whence.errors import Unavailable, Unsound
 from whence.storage.seals import Signed
 
-__all__ = ["Recorder", "SignedRecord"]
+__all__ = ["SignedRecord", "SignedRecordWriter"]
 
 _LINES_MAX = 10_000
 """The file is written anew when it has so many lines more than origins."""
@@ -150,7 +150,7 @@ class _Wanted(NamedTuple):
             self.future.set_result(is_allowed)
 
 
-class Recorder:
+class SignedRecordWriter:
     """Writes a record in a thread. What is asked for while it writes is written together next."""
 
     def __init__(self, record: SignedRecord) -> None:

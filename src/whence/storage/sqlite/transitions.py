@@ -6,9 +6,10 @@ import apsw
 
 from whence import transitions
 from whence.flows import TransitionsByDay, causes_outside, transitions_among
+from whence.storage.folding import SetStatements
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.packed_sets import SetStatements, fold_counts
+from whence.storage.sqlite.packed_sets import fold_counts
 from whence.storage.sqlite.rows import key_of
 
 __all__ = ["fold_transitions", "unfolded_transitions"]
