@@ -424,6 +424,25 @@ def test_a_pipelined_body_has_all_its_time(short: None, tmp_path: Path, monkeypa
         assert wire.answer()[0] == 201
 
 
+def upon_bytes(self: http_protocol.LimitedProtocol, start: Any = http_protocol.LimitedProtocol._start_task) -> None:
+    """Mutant: a request that waits for its body is started by the next bytes alone."""
+    if not self.flow.read_paused:
+        start(self)
+
+
+@catches(replaced(http_protocol.LimitedProtocol, "_start_task", upon_bytes, "a_body_without_time"))
+def test_a_pipelined_body_that_does_not_come_is_given_up(hasty: Served) -> None:
+    """Its time runs from the answer before it, without any further byte."""
+    secret = hasty.key(READ, WRITE)
+    with Wire(hasty) as wire:
+        wire.send(head("GET", EVENTS, f"X-API-Key: {secret}") + write(secret, EVENT) + EVENT[:10])
+        assert wire.answer()[0] == 200
+        assert not wire.silent(SHORT_S * 10)
+        status, headers, _ = wire.answer()
+        assert (status, headers["connection"]) == (408, "close")
+        assert wire.nothing_more()
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @catches(replaced(http_protocol._Flow, "resume_reading", FlowControl.resume_reading, "reads_on_after_each_answer"))
 def test_requests_that_wait_come_from_one_read(served: Served, method: str) -> None:

@@ -346,6 +346,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._send_refusal()
             return
         super().on_response_complete()
+        self._start_task()  # its time begins now, even if the rest of its body never comes
         self.flow.resume_reading()  # the last one that waited has begun
         self._await_head()
         # If the response is not complete, the body that is arriving is that of a later request, which has its own time.

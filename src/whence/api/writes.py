@@ -173,7 +173,7 @@ def create_event_at_once(request: Request, body: bytes) -> Accepted | None:
     """
     context, viewer = context_of(request), principal_of(request).viewer
     admission = context.admission
-    if len(body) > _SHORT_BODY or not viewer.sees_all or admission.byte_quota.is_set:
+    if _sent_size(request, body) > _SHORT_BODY or not viewer.sees_all or admission.byte_quota.is_set:
         return None
     if media_type(request.scope) == _CE_BATCH or not is_plain(request, body):
         return None
@@ -190,6 +190,11 @@ def create_event_at_once(request: Request, body: bytes) -> Accepted | None:
         receipts.set_exception(error)
     receipts.add_done_callback(lambda _: admission.bodies.give_back(viewer.tenant, size))
     return Accepted(receipts, partial(_answer_at_once, request))
+
+
+def _sent_size(request: Request, body: bytes) -> int:
+    """At least the bytes of the event as it was sent. The attributes of a CloudEvent may be in headers."""
+    return len(body) + sum(len(value) for _, value in request.scope["headers"])
 
 
 def _answer_at_once(request: Request, receipts: Sequence[Receipt]) -> JsonResponse:
