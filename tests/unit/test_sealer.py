@@ -196,6 +196,21 @@ async def test_many_logs_are_sealed_together(store: Any) -> None:
         assert await store.seals.get_signed(f"log.example/{tenant}/1") == Signed(head.size, head.root)
 
 
+@catches(records_nothing)
+async def test_a_log_that_must_not_be_signed_holds_up_no_other(store: Any) -> None:
+    """They are sealed together. Another state of one of them was signed meanwhile, which this process did not see."""
+    sealing, tenants = sealing_of(store), ["a", "b", "c"]
+    for size in (1, 2):
+        for tenant in tenants:
+            await stored(store, new(size), tenant=tenant)
+        if size == 2:
+            assert await store.seals.record_signed("log.example/b/1", Signed(2, bytes(32)))
+        await sealing.seal_all()
+    assert sealing.stopped.keys() == {"b"}
+    assert [(await store.seals.list_checkpoints(tenant, None, 1))[0].size for tenant in tenants] == [2, 1, 2]
+    assert sealing.take_published() == set(tenants)
+
+
 @catches(signs_what_does_not_extend)
 async def test_what_does_not_extend_the_last_is_not_signed(tmp_path: Path) -> None:
     """An older copy of the file was put back: neither while it is shorter, nor when other events made it longer."""
