@@ -42,8 +42,8 @@ from whence.wire.event import IngestContext, parse_batch
 from whence.wire.ids import new_uuid7
 
 STORES = Path(__file__).parent / ".stores"
-_TABLES = 12
-"""Tables of PostgreSQL whose space is told: the largest."""
+_TOLD = 12
+"""Of so much the space is told: of all tables of PostgreSQL together, and of the largest."""
 
 _APPENDED = 16
 _SECOND = 10_000
@@ -237,7 +237,7 @@ async def _tables_of(url: str, *, vacuum: bool = False) -> dict[str, int]:
             "SELECT relname, pg_total_relation_size(oid) FROM pg_class"
             " WHERE relnamespace = 'whence'::regnamespace AND relkind = 'r' ORDER BY 2 DESC"
         )
-        return {"all tables": sum(size for _, size in rows)} | dict(rows[:_TABLES])
+        return {"all tables": sum(size for _, size in rows)} | dict(rows)
     finally:
         await connection.close()
 
@@ -247,12 +247,9 @@ def _say_space(url: str, before: dict[str, int], after: dict[str, int]) -> None:
     states = [before, after]
     if not url.startswith("sqlite"):
         states.append(asyncio.run(_tables_of(url, vacuum=True)))
-    for name in before:
-        _say(f"bytes before, after{', vacuumed' * (len(states) > 2)}: {name}", _joined(name, states))
-
-
-def _joined(name: str, states: list[dict[str, int]]) -> str:
-    return ", ".join(f"{state.get(name, 0):,}" for state in states)
+    for name in list(before)[:_TOLD]:
+        sizes = ", ".join(f"{state[name]:,}" for state in states)
+        _say(f"bytes before, after{', vacuumed' * (len(states) > 2)}: {name}", sizes)
 
 
 async def _measure_log(url: str, secret: StoreSecret, events: list[NewEvent], asked: argparse.Namespace) -> None:

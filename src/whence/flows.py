@@ -23,7 +23,6 @@ from whence.trace import GraphEvent
 from whence.transitions import DAY_LEVEL, Transitions, code_of
 
 __all__ = [
-    "DAY_US",
     "FOLD_AT",
     "SUMMARY_EVENTS_MAX",
     "Flow",
@@ -42,7 +41,6 @@ __all__ = [
     "transitions_among",
 ]
 
-DAY_US = 86_400_000_000
 
 SUMMARY_EVENTS_MAX = 1_000
 """Events of a flow that are read for its root and its actors."""
@@ -174,15 +172,15 @@ def flow_page(
 def days_of(since: int | None, until: int | None) -> tuple[int | None, int | None]:
     """The first day of a period and the day after its last: the whole days that contain it."""
     return (
-        None if since is None else since // DAY_US,
-        None if until is None else -(-until // DAY_US),
+        None if since is None else since // rollups.DAY_US,
+        None if until is None else -(-until // rollups.DAY_US),
     )
 
 
 def cover_of_days(first: int | None, end: int | None) -> list[rollups.Span]:
     """The buckets of transitions that make up these days, `first <= day < end`: few, however long the period."""
-    since = None if first is None else first * DAY_US
-    until = None if end is None else end * DAY_US
+    since = None if first is None else first * rollups.DAY_US
+    until = None if end is None else end * rollups.DAY_US
     pieces = rollups.cover(since, until, lambda level, _bucket: level < DAY_LEVEL)
     return [piece for piece in pieces if isinstance(piece, rollups.Span)]
 
@@ -201,11 +199,11 @@ def transitions_among(
             cause = known.get(cause_id) or earlier_causes.get(cause_id)
             if cause is not None:
                 code = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
-                codes.setdefault(occurred_at // DAY_US, []).append(code)
+                codes.setdefault(occurred_at // rollups.DAY_US, []).append(code)
     for cause_id, occurred_at, kind in earlier_effects:
         cause = known[cause_id]
         code = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
-        codes.setdefault(occurred_at // DAY_US, []).append(code)
+        codes.setdefault(occurred_at // rollups.DAY_US, []).append(code)
     return {day: Counter(each) for day, each in codes.items()}
 
 
@@ -242,8 +240,8 @@ def process_map(
         for name, histogram in delays.items()
     ]
     return ProcessMap(
-        since=None if since_day is None else since_day * DAY_US,
-        until=None if until_day is None else until_day * DAY_US,
+        since=None if since_day is None else since_day * rollups.DAY_US,
+        until=None if until_day is None else until_day * rollups.DAY_US,
         transitions=sum(by_cause.values()),
         pairs=sorted(pairs, key=lambda pair: (-pair.events, pair.cause_type, pair.effect_type)),
     )

@@ -15,7 +15,6 @@ from whence.legal_holds import KEPT_FOR_EVER, LegalHolds, held_among, holds_of, 
 from whence.payload_fields import PayloadReader
 from whence.quotations import QUOTING_TYPES, READ_TYPES, asked_values, names_actor
 from whence.retention import (
-    DAY_US,
     ERASED_AT_ONCE,
     PURGED_AT_ONCE,
     Ranges,
@@ -27,6 +26,7 @@ from whence.retention import (
     ranges_of,
     without,
 )
+from whence.rollups import DAY_US
 from whence.storage.base import Store
 from whence.storage.followers import Definition
 from whence.storage.removals import LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED

@@ -10,7 +10,6 @@ from whence.events import ANY_TYPE, Query, split_name
 
 __all__ = [
     "AGE_DAYS_MAX",
-    "DAY_US",
     "ERASED_AT_ONCE",
     "EVENT_IDS_MAX",
     "FOR_EVER",
@@ -45,8 +44,6 @@ AGE_DAYS_MAX = 36_500
 
 RULES_MAX = 20
 """Rules that a policy has at most."""
-
-DAY_US = 86_400_000_000
 
 Ranges = Sequence[tuple[int, int]]
 """Positions as ranges, both ends included, in order and without overlaps."""

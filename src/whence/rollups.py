@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 __all__ = [
+    "DAY_US",
     "DIVIDE_AT",
     "LAST_LEVEL",
     "WIDTHS_US",
@@ -47,10 +48,10 @@ DIVIDE_AT = 4_096
 
 _SECOND = 1_000_000
 _HOUR = 3_600 * _SECOND
-_DAY = 24 * _HOUR
+DAY_US = 24 * _HOUR
 
 WIDTHS_US: tuple[int, ...] = (
-    *(0, 32 * _DAY, 8 * _DAY, _DAY, 6 * _HOUR, _HOUR),
+    *(0, 32 * DAY_US, 8 * DAY_US, DAY_US, 6 * _HOUR, _HOUR),
     *(600 * _SECOND, 60 * _SECOND, 10 * _SECOND, _SECOND),
 )
 """The width of a bucket of each level; level 0 has no bounds."""

@@ -18,8 +18,8 @@ sign the same tree, and a checkpoint that is older than the newest one is not st
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -91,6 +91,22 @@ class NotSealable(WhenceError):
 def log_name_of(secret: StoreSecret) -> str:
     """The name of the logs of a store that was given none: as unique as its secret, of which it reveals nothing."""
     return f"whence-{secret.subkey('log name')[:8].hex()}"
+
+
+class _Due(NamedTuple):
+    """What is to be signed of a log: the right edge of a tree that extends what was signed last, with its root, and the
+    tiles that go with it."""
+
+    tenant: str
+    origin: Origin
+    edge: RightEdge
+    root: bytes
+    tiles: Sequence[TileRow] = ()
+
+    @property
+    def signed(self) -> Signed:
+        """The size and the root."""
+        return Signed(self.edge.size, self.root)
 
 
 class _Sealed(NamedTuple):
@@ -173,10 +189,12 @@ class Sealing:
         for at in range(0, len(grown), at_once):
             if not await self._has_lease():
                 return
-            together = map(self._seal_or_stop, grown[at : at + at_once])
-            for error in await asyncio.gather(*together, return_exceptions=True):
-                if error is not None:
-                    raise error
+            together = grown[at : at + at_once]
+            extended = await _all_of(map(self._extended, together))
+            signed = await self._sign([due for due in extended if due is not None])
+            for tenant in signed:
+                self._stopped.pop(tenant, None)
+            await _all_of(self._seal_or_stop(tenant) for tenant in together if tenant not in signed)
 
     async def _seal_or_stop(self, tenant: str) -> None:
         try:
@@ -263,9 +281,10 @@ class Sealing:
 
         Raises NotSealable, Unsound when hashes are missing, and Unavailable.
         """
-        head = await self._store.head(tenant)
-        if await self._extend(tenant, head):
+        due = await self._extended(tenant)
+        if due is not None and await self._sign([due]):
             return True
+        head = await self._store.head(tenant)
         if not await self._grow(tenant, head.size):
             return False
         origin = await self._origin(tenant)
@@ -284,51 +303,63 @@ class Sealing:
         edge = RightEdge(head.size, dict(zip(tiles, await self._seals.read_tiles(tenant, tiles), strict=True)))
         if edge.root() != root:
             raise NotSealable("The hashes of the log have changed while it was sealed.")
-        if not await self._sign(tenant, origin, edge, root, ()):
+        if not await self._sign([_Due(tenant, origin, edge, root)]):
             raise NotSealable("Another state of this log was signed meanwhile, which this one does not extend.")
         return True
 
-    async def _extend(self, tenant: str, head: Head) -> bool:
-        """Seal a log from its right edge, if this process has that and it leads to the head. Otherwise it must be
-        checked as a whole, and this returns False."""
-        sealed = self._sealed.pop(tenant, None)
+    async def _extended(self, tenant: str) -> _Due | None:
+        """What is to be signed of a log by its right edge, if this process has that and it leads to the head. Otherwise
+        the log must be checked as a whole, and this returns None."""
+        sealed, head = self._sealed.pop(tenant, None), await self._store.head(tenant)
         if sealed is None or not 0 < head.size - sealed.edge.size <= _VISIT_SLICES * _SLICE_TILES * TILE_WIDTH:
-            return False
+            return None
         edge, grown = sealed.edge, {}
         while edge.size < head.size:
             end = min(head.size, edge.size + _SLICE_TILES * TILE_WIDTH)
             leaves = await self._seals.read_leaves(tenant, LeafRange(edge.size, end))
             if len(leaves) != (end - edge.size) * HASH_SIZE:
-                return False
+                return None
             for tile, hashes in edge.extend(leaves).items():
                 grown[tile.level, tile.number] = hashes
         if edge.root() != head.root:
-            return False
-        rows = [TileRow(*place, hashes) for place, hashes in grown.items()]
-        return await self._sign(tenant, sealed.origin, edge, head.root, rows)
+            return None
+        return _Due(
+            tenant, sealed.origin, edge, head.root, [TileRow(*place, hashes) for place, hashes in grown.items()]
+        )
 
     async def _roots(self, tenant: str, head: Head, earlier: Sequence[int]) -> list[bytes]:
         """The root of the log, and those that it had at earlier sizes, from the hashes that are stored."""
         return await hashes_of(self._seals, tenant, [LeafRange(0, size) for size in (head.size, *earlier)])
 
-    async def _sign(self, tenant: str, origin: Origin, edge: RightEdge, root: bytes, tiles: Sequence[TileRow]) -> bool:
-        """Record what is signed, and only then publish it. The edge is kept if the checkpoint is the newest now.
+    async def _sign(self, due: Sequence[_Due]) -> set[str]:
+        """Record what is signed of some logs, and only then publish it. The edge of a log is kept if its checkpoint is
+        the newest now.
 
-        Returns False, and signs nothing, when the record has another state, which this one does not extend.
+        Returns the tenants whose log was signed: all but those of which the record has another state, which this one
+        does not extend. The threads of the store work while this one waits, since each would slow the other down.
         """
-        signed = Signed(edge.size, root)
-        if not await self._seals.record_signed(origin.name, signed):
-            return False
-        now, state = self._clock(), Checkpoint(origin.name, signed.size, signed.root)
-        former = self._former.get(tenant)
-        note = self._keys.sign(state, now // 1_000_000, None if former == origin.name else former)
-        checkpoint = SealedCheckpoint(origin.epoch, signed.size, signed.root, now, note)
-        if await self._seals.put_checkpoint(tenant, checkpoint, origin.size, tiles):
-            self._published.add(tenant)
-            self._sealed[tenant] = _Sealed(msgspec.structs.replace(origin, size=signed.size), edge)
-            if len(self._sealed) > _EDGES_MAX:
-                del self._sealed[next(iter(self._sealed))]
-        return True
+        recorded = await _all_of(self._seals.record_signed(each.origin.name, each.signed) for each in due)
+        allowed = [each for each, is_allowed in zip(due, recorded, strict=True) if is_allowed]
+        checkpoints = [(each, self._checkpoint(each)) for each in allowed]
+        stored = await _all_of(
+            self._seals.put_checkpoint(each.tenant, checkpoint, each.origin.size, each.tiles)
+            for each, checkpoint in checkpoints
+        )
+        for each, is_newest in zip(allowed, stored, strict=True):
+            if is_newest:
+                self._published.add(each.tenant)
+                origin = msgspec.structs.replace(each.origin, size=each.edge.size)
+                self._sealed[each.tenant] = _Sealed(origin, each.edge)
+        while len(self._sealed) > _EDGES_MAX:
+            del self._sealed[next(iter(self._sealed))]
+        return {each.tenant for each in allowed}
+
+    def _checkpoint(self, due: _Due) -> SealedCheckpoint:
+        """The checkpoint of a log, signed by its keys, and by the former one where that still signs."""
+        now, name, former = self._clock(), due.origin.name, self._former.get(due.tenant)
+        state = Checkpoint(name, due.edge.size, due.root)
+        note = self._keys.sign(state, now // 1_000_000, None if former == name else former)
+        return SealedCheckpoint(due.origin.epoch, due.edge.size, due.root, now, note)
 
     async def _last_signed(self, tenant: str, origin: Origin) -> list[Signed]:
         """What was last signed: by the record outside of the log, and by the newest checkpoint in it."""
@@ -403,6 +434,15 @@ class Sealing:
                 return False
             self._leased_until = now + _KEEP_S
         return True
+
+
+async def _all_of(work: Iterable[Awaitable[Any]]) -> list[Any]:
+    """The results of work that is done at the same time. When all of it has ended, raises what some of it raised."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
 
 
 def _pause_after(round_s: float) -> float:

@@ -11,7 +11,7 @@ import httpx2
 
 from tests.cli.program import SECONDS_MAX, Cli, Serving, running
 from tests.documents import code_of, steps_of
-from tests.proofs.vector_log import KEY, ORIGIN, note_of, whole_tree
+from tests.proofs.vector_log import KEY, ORIGIN, WITNESS, note_of, whole_tree
 from whence.checkpoints import verify_checkpoint
 from whence.log_keys import LogKeys
 from whence.notes import parse_verifier_key
@@ -87,9 +87,11 @@ def test_a_server_asks_a_witness(cli: Cli) -> None:
     [key] = cli.ok(*in_home(cli, MAKE)).lines
     policy, store = cli.home / "policy", f"sqlite:///{cli.home}/log.db"
     policy.write_text(f"witness w1 {key}\nquorum w1\n")
-    served = cli.given(witness_policy=str(policy), store=store, log_name="log.example", store_secret="s" * 32)
+    served = cli.given(
+        witness_policy=str(policy), store=store, log_name="log.example", store_secret="s" * 32, seal_ml_dsa="true"
+    )
     assert "do not make the quorum" in served.fails(1, "serve", "--port", "0")
-    log = str(LogKeys(StoreSecret("s" * 32, is_shared=True)).key("log.example/default/1"))
+    log = str(LogKeys(StoreSecret("s" * 32, is_shared=True), ml_dsa=True).ml_dsa_key("log.example/default/1"))
     with witnessing(cli, log) as witness:
         policy.write_text(f"witness w1 {key} {witness.url}\nquorum w1\n")
         with running(served, "serve", "--port", "0"):
@@ -117,3 +119,4 @@ def test_a_witness_never_forgets(cli: Cli) -> None:
     assert "damaged" in cli.fails(5, "witness", "list", "--state", str(cli.home / "state"))
     assert "HOST:PORT" in cli.fails(2, *serve[:5], "--listen", "8710", "--log", KEY)
     assert "--log is not the key" in cli.fails(2, *serve[:-1], "nonsense")
+    assert "that of a witness" in cli.fails(2, *serve[:-1], str(WITNESS.key))

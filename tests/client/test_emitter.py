@@ -18,8 +18,9 @@ from tests.unit.mutants import catches, replaced
 from whence.client import AsyncWhence, Closed, EmittedEvent, Lost, QueueFull, Rejected, SpoolFull, Whence, emitter
 from whence.client.backlog import Backlog
 from whence.client.requests import SEND_EVENTS_MAX
-from whence.client.spool import REJECTED, Spool, sync_file
+from whence.client.spool import REJECTED, Spool
 from whence.client.spool_lock import ProcessLock
+from whence.durable_files import sync_file
 from whence.errors import Invalid, WhenceError
 
 

@@ -34,9 +34,10 @@ from whence.events import (
     Reference,
     Viewer,
 )
-from whence.flows import DAY_US, SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
+from whence.flows import SUMMARY_EVENTS_MAX, Flow, FlowPage, FlowQuery, Pair, ProcessMap
 from whence.histograms import INTERVALS_US, HistogramRequest, TimeGrid, TimeHistogram
 from whence.names import FoundActor, FoundFlow, FoundKind, FoundNames, FoundResource, NameRange, NameSearch
+from whence.rollups import DAY_US
 from whence.storage import Credentials, Head, Receipt, Write
 from whence.storage.base import AS_OF_SPAN, KINDS_MAX, KINDS_RESERVED
 from whence.trace import Graph, GraphEvent, Node, TraceRequest

@@ -369,17 +369,17 @@ async def test_an_event_is_answered_alike_everywhere(store: Any) -> None:
 
 @catches(rarer_mutants.field_lost_on_reading, rarer_mutants.field_lost_on_sequencing)
 async def test_every_field_is_kept(real: Any) -> None:
-    """An event comes back with every field that was sent, by each way that reads it, and when it is sent again. Its
-    kind is new once and known once, which PostgreSQL stores in two ways."""
-    events = [*await stored(real, whole(1)), *await stored(real, whole(2))]
+    """An event comes back with every field that was sent, by each way that reads it, and when it is sent again. The
+    third one is of a kind that is known and was read, which PostgreSQL stores by its function."""
+    events = [event for number in (1, 2, 3) for event in await stored(real, whole(number))]
     for event in events:
         sent = msgspec.structs.asdict(whole(event.position))
         assert sent.items() <= msgspec.structs.asdict(event).items()
-    [again] = await add(real, whole(2))
-    assert (again.event, again.replayed) == (events[1], True)
+    [again] = await add(real, whole(3))
+    assert (again.event, again.replayed) == (events[2], True)
     assert [await real.get_event(VIEWER, event.id) for event in events] == events
     assert (await real.list_events(VIEWER, Query(), PageRequest(ascending=True))).events == events
-    assert (await real.list_part(VIEWER, Query(), PartRequest(limit=9, as_of=2, ascending=True))).events == events
+    assert (await real.list_part(VIEWER, Query(), PartRequest(limit=9, as_of=3, ascending=True))).events == events
     assert (await real.read_feed(VIEWER, Query(), 0, 9)).events == events
     assert [hashed.event for hashed in await real.read_log(TENANT, 0, 9)] == events
 

@@ -31,19 +31,19 @@ NEVER = 1 << 60
 class NewerQuery(Query, frozen=True, kw_only=True):
     """A query with a new filter on `recordedAt`."""
 
-    recorded_from: int | None = None
+    made_up: int | None = None
 
 
 class NewerResolvedQuery(ResolvedQuery, frozen=True, kw_only=True):
     """A resolved query with the new filter."""
 
-    recorded_from: int | None = None
+    made_up: int | None = None
 
 
 def _split(asked: Any, plain: Any) -> tuple[Any, int | None]:
     """A query without its new field, and the value of that field."""
     known = {name: getattr(asked, name) for name in plain.__struct_fields__}
-    return plain(**known), getattr(asked, "recorded_from", None)
+    return plain(**known), getattr(asked, "made_up", None)
 
 
 def add_the_filter(patch: Patch) -> None:
@@ -51,27 +51,27 @@ def add_the_filter(patch: Patch) -> None:
 
     def resolved_with(real: Any) -> Any:
         def resolved_query(kinds: Any, query: Any, *rest: Any) -> Any:
-            plain, recorded_from = _split(query, Query)
+            plain, made_up = _split(query, Query)
             found = real(kinds, plain, *rest)
-            return NewerResolvedQuery(**msgspec.structs.asdict(found), recorded_from=recorded_from)
+            return NewerResolvedQuery(**msgspec.structs.asdict(found), made_up=made_up)
 
         return resolved_query
 
     def conditions_of_sqlite(real: Any) -> Any:
         def conditions(resolved: Any, snapshot: Any, **omit: Any) -> Any:
-            plain, recorded_from = _split(resolved, ResolvedQuery)
+            plain, made_up = _split(resolved, ResolvedQuery)
             text, values = real(plain, snapshot, **omit)
-            if recorded_from is None:
+            if made_up is None:
                 return text, values
-            return text + " AND recorded_at >= ?", [*values, recorded_from]
+            return text + " AND recorded_at >= ?", [*values, made_up]
 
         return conditions
 
     def conditions_of_postgres(real: Any) -> Any:
         def conditions(resolved: Any, bindings: Any, **omit: Any) -> Any:
-            plain, recorded_from = _split(resolved, ResolvedQuery)
+            plain, made_up = _split(resolved, ResolvedQuery)
             text = real(plain, bindings, **omit)
-            return text if recorded_from is None else f"{text} AND recorded_at >= {bindings.add(recorded_from)}"
+            return text if made_up is None else f"{text} AND recorded_at >= {bindings.add(made_up)}"
 
         return conditions
 
@@ -115,7 +115,7 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
         {"since": 0},
         {"correlation_ids": ("flow-1",)},
     ):
-        none, everything = NewerQuery(**filters, recorded_from=NEVER), NewerQuery(**filters, recorded_from=1)
+        none, everything = NewerQuery(**filters, made_up=NEVER), NewerQuery(**filters, made_up=1)
         page = await real.list_events(VIEWER, none, PageRequest())
         assert (page.events, page.total) == ([], 0)
         assert (await real.count_events(VIEWER, none)).total == 0
@@ -132,7 +132,7 @@ async def test_a_new_filter_is_never_answered_from_a_total_that_does_not_know_it
 async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
     """A field of `Query` that the resolver does not translate raises an error; it is never ignored."""
     await add(real, *[new(number) for number in range(5)])
-    query = NewerQuery(recorded_from=NEVER)
+    query = NewerQuery(made_up=NEVER)
     for ask in (
         lambda: real.list_events(VIEWER, query, PageRequest()),
         lambda: real.count_events(VIEWER, query),
@@ -140,5 +140,5 @@ async def test_a_filter_that_is_not_translated_is_refused(real: Any) -> None:
         lambda: real.actor_stats(VIEWER, query),
         lambda: real.facets(VIEWER, query, 5),
     ):
-        with pytest.raises(NotImplementedError, match="recorded_from"):
+        with pytest.raises(NotImplementedError, match="made_up"):
             await ask()

@@ -3,7 +3,7 @@
 import base64
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tests.proofs.vector_log import ERASED, ORIGIN, SIGNER, b64, checkpoint_text, line_of, note_of, proof_of, whole_tree
 from whence.notes import NoteSigner
@@ -66,8 +66,10 @@ def _encoded(extra: dict[str, str | None]) -> str:
     return b64(json.dumps(extra, separators=(",", ":")).encode())
 
 
-def any_mutation(rng: random.Random, proofs: list[str]) -> bytes:
-    """A proof with one thing changed, of its text or of its parts."""
+def any_mutation(
+    rng: random.Random, proofs: list[str], sizes: Sequence[int] = (1, 2, 3, 255, 256, 257, 70_000)
+) -> bytes:
+    """A proof with one thing changed, of its text or of its parts. `sizes` are those of other checkpoints."""
     proof = rng.choice(proofs)
     lines = proof.split("\n")
     at = rng.randrange(len(proof))
@@ -100,6 +102,6 @@ def any_mutation(rng: random.Random, proofs: list[str]) -> bytes:
             index = rng.choice((rng.randrange(70_001), rng.getrandbits(63), 2**63, 2**64 + int(lines[2].split()[1])))
             changed = proof.replace(lines[2], f"index {index}", 1)
         case _:  # the checkpoint of another size
-            note = note_of(rng.choice((1, 2, 3, 255, 256, 257, 70_000)))
+            note = note_of(rng.choice(sizes))
             changed = proof.partition("\n\n")[0] + "\n\n" + note
     return changed.encode()

@@ -27,7 +27,7 @@ def logs(draw: st.DrawFn) -> list[Row]:
         (
             name,
             draw(st.sampled_from([None, "gone", *(each for each in names if each != name)])),
-            draw(st.integers(-2, 2)) * flows.DAY_US + draw(st.integers(-2, 2)),
+            draw(st.integers(-2, 2)) * rollups.DAY_US + draw(st.integers(-2, 2)),
             draw(st.integers(1, 3)),
         )
         for name in names
@@ -41,7 +41,7 @@ def all_transitions(log: list[Row]) -> flows.TransitionsByDay:
     for _, cause, at, kind in log:
         if cause in by_id:
             name = code_of(by_id[cause][3], kind, bucket_of(at - by_id[cause][2]))
-            found.setdefault(at // flows.DAY_US, Counter())[name] += 1
+            found.setdefault(at // rollups.DAY_US, Counter())[name] += 1
     return found
 
 
@@ -73,9 +73,9 @@ def test_a_period_is_rounded_outward_to_whole_days(since: int | None, until: int
     """The days contain the period, and with one day less at either end they would not."""
     first, end = flows.days_of(since, until)
     if since is not None:
-        assert first is not None and 0 <= since - first * flows.DAY_US < flows.DAY_US
+        assert first is not None and 0 <= since - first * rollups.DAY_US < rollups.DAY_US
     if until is not None:
-        assert end is not None and 0 <= end * flows.DAY_US - until < flows.DAY_US
+        assert end is not None and 0 <= end * rollups.DAY_US - until < rollups.DAY_US
 
 
 def days_covered(first: int | None, end: int | None, known: range) -> list[int]:
@@ -83,7 +83,7 @@ def days_covered(first: int | None, end: int | None, known: range) -> list[int]:
     found = []
     for span in flows.cover_of_days(first, end):
         for day in known:
-            found += [day] * (span.first <= rollups.bucket_of(span.level, day * flows.DAY_US) <= span.last)
+            found += [day] * (span.first <= rollups.bucket_of(span.level, day * rollups.DAY_US) <= span.last)
     return found
 
 
@@ -113,7 +113,7 @@ def test_the_map_adds_up_kinds_of_one_type() -> None:
         ("b.x", "a.x", "none", counted([-1])),
     ]
     found = flows.process_map(1, None, rows)
-    assert (found.since, found.until, found.transitions) == (flows.DAY_US, None, 6)
+    assert (found.since, found.until, found.transitions) == (rollups.DAY_US, None, 6)
     assert [(pair.cause_type, pair.effect_type, pair.events, pair.failures, pair.skewed) for pair in found.pairs] == [
         ("a.x", "b.x", 4, 2, 1),
         ("a.x", "c.x", 1, 0, 0),
@@ -150,7 +150,7 @@ def _nearby_alone(patch: pytest.MonkeyPatch) -> None:
 
 
 def _day_of_the_stretch(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(flows, "DAY_US", flows.DAY_US * 32)
+    patch.setattr(rollups, "DAY_US", rollups.DAY_US * 32)
 
 
 def _a_day_too_many(patch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_broken_covers_are_told(mutant: Callable[[pytest.MonkeyPatch], None], mo
 @pytest.mark.parametrize("mutant", [_causes_alone, _nearby_alone, _day_of_the_stretch], ids=lambda each: each.__name__)
 def test_broken_links_are_told(mutant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each mutant counts a small log wrong."""
-    log: list[Row] = [("a", "b", 5, 1), ("b", None, flows.DAY_US, 2), ("c", "b", 3 * flows.DAY_US, 3)]
+    log: list[Row] = [("a", "b", 5, 1), ("b", None, rollups.DAY_US, 2), ("c", "b", 3 * rollups.DAY_US, 3)]
     wanted = all_transitions(log)
     assert by_parts(log, [1, 2]) == wanted
     mutant(monkeypatch)

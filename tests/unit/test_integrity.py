@@ -105,6 +105,14 @@ def test_every_field_is_in_the_leaf() -> None:
     assert changed(position=2, payload=b"{}", erased_at=1) == changed()
 
 
+@catches(replaced(integrity, "Event", lambda **fields: Event(**fields | {"causation_id": None}), "cause_not_read"))
+def test_every_field_is_read_from_the_envelope() -> None:
+    """An envelope gives back each field that it was made of."""
+    empty = [name for name in Event.__struct_fields__ if getattr(EVENT, name) is None and name != "erased_at"]
+    event = msgspec.structs.replace(EVENT, payload=None, **dict.fromkeys(empty, "x"))
+    assert integrity.parse_envelope(changed(**dict.fromkeys(empty, "x")), 1) == (event, bytes.fromhex(PAYLOAD_HASH))
+
+
 def test_every_version_names_what_it_hashes() -> None:
     """The newest version hashes every field of an event, but for its place and its payload."""
     assert integrity.ENVELOPE_FIELDS.keys() == integrity.ENVELOPES.keys()

@@ -99,6 +99,16 @@ def test_a_log_with_a_name_that_does_not_fit_is_signed_by_ed25519() -> None:
     assert len(parse_note(KEYS.sign(long, 5).encode()).signatures) == 1
 
 
+@catches(replaced(log_keys, "_MLDSA44_KIB", 1, "counts_every_key_as_small"))
+def test_the_keys_of_many_logs_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used are made again."""
+    monkeypatch.setattr(log_keys, "_KEPT_KIB_MAX", 8 * 23)
+    many = LogKeys(SECRET, ml_dsa=True)
+    made = [many.key(f"log.example/acme/{number}") for number in range(20)]
+    assert len(many._kept._young) + len(many._kept._old) <= 8
+    assert [many.key(f"log.example/acme/{number}") for number in range(20)] == made
+
+
 @catches(replaced(checkpoints, "verify_bytes", lambda *_: True, "verifies_no_signature"))
 async def test_each_key_verifies_alone_and_a_bad_line_spoils_the_note(store: Any) -> None:
     """Who knows one key ignores the line of the other; who names one demands it."""

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.mutants import catches, replaced
 from whence import rollups
 from whence.errors import Unsound
-from whence.flows import DAY_US
+from whence.rollups import DAY_US
 from whence.storage import announced, purging
 from whence.storage.announced import Announced, Positions
 from whence.storage.purging import (

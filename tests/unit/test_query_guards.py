@@ -1,5 +1,6 @@
 """A new field of a query fails these tests until its treatment by cursors and parameters is declared."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from tests.unit.mutants import catches, replaced
 from tests.unit.sent import CONTEXT, EVENT_ID, NOW, SEALER, TENANT, stored
+from whence.cli.events import FieldOptions
+from whence.client import FieldFilters
 from whence.errors import Invalid
 from whence.events import Keyset, Page, PageRequest, Query, Viewer
 from whence.flows import FlowQuery
@@ -135,7 +138,7 @@ class NewerViewer(Viewer, frozen=True):
 class NewerQuery(Query, frozen=True, kw_only=True):
     """Mutant: a query with one more field."""
 
-    recorded_from: int | None = None
+    made_up: int | None = None
 
 
 class NewerPageRequest(PageRequest, frozen=True, kw_only=True):
@@ -310,7 +313,7 @@ def test_a_flows_cursor_is_bound_to_every_field() -> None:
 
 def test_a_new_field_is_bound_by_itself() -> None:
     """A filter that was added after the cursor code is bound without further changes."""
-    assert filters_of(NewerQuery(recorded_from=7)) == {"recorded_from": ("7",)}
+    assert filters_of(NewerQuery(made_up=7)) == {"made_up": ("7",)}
     assert filters_of(NewerQuery()) == {}
 
 
@@ -325,3 +328,11 @@ def test_a_cursor_carries_what_is_declared() -> None:
     assert {name: getattr(second.page, name) for name in carried} == carried
     assert second.page.limit == 3
     assert (second.query.since, second.query.until) == (first.query.since, first.query.until)
+
+
+def test_the_client_and_the_command_have_every_filter() -> None:
+    """Those that are fields. Texts of the query language and values in payloads are passed on as they are."""
+    filters = {name for name, _ in QUERY_PARAMETERS.values()} - {"from", "to", "q", "payload.{path}"}
+    assert FieldFilters.__annotations__.keys() == filters
+    assert {field.name for field in dataclasses.fields(FieldOptions)} == filters
+    assert FieldOptions(actor_id=["ana"]).parameters() == dict.fromkeys(filters) | {"actor_id": ["ana"]}

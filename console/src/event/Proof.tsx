@@ -36,7 +36,7 @@ function proofOptions(event: LogEvent) {
         const proof = new Uint8Array(await answer.arrayBuffer());
         const { judge, pinKey, pinnedKey } = await import("./proofs");
         const pinned = pinnedKey(localStorage, logOf(event));
-        const verdict = judge(proof, event, pinned ?? { key: offered, seenAt: new Date().toISOString() }, offered);
+        const verdict = judge(proof, event, pinned ?? { key: offered, seenAt: new Date().toISOString() }, offered, keys.at(-1)?.mlDsaKey);
         if (pinned === null && verdict.kind === "verified") pinKey(localStorage, logOf(event), offered, new Date());
         return verdict;
       } catch (error) {

@@ -65,6 +65,19 @@ test("what does not verify is refused with the verifier's sentence", () => {
   expect(judge(bytes(broken.proof), event, pinned, pinned.key)).toEqual({ kind: "refused", why: "The key has not signed the checkpoint." });
 });
 
+test("a wrong signature by the second key of the log is refused, where the server names that key", () => {
+  const { key: second, rotations } = JSON.parse(readFileSync(new URL("../../../verifier/vectors/mldsa44.json", import.meta.url), "utf8"));
+  const text = rotations[0].proof as string;
+  const parts = JSON.parse(atob(String(text.split("\n")[1]).slice(6)));
+  const [{ payloadHash, v, ...fields }, payloadText] = [JSON.parse(atob(parts.envelope)), atob(parts.payload)];
+  void [payloadHash, v];
+  const event = { ...fields, payload: JSON.parse(payloadText), payloadText, position: 3 } as LogEvent;
+  expect(judge(bytes(text), event, pinned, pinned.key, second)).toMatchObject({ kind: "verified" });
+  const wrong = bytes(`${text.slice(0, -100)}${text.at(-100) === "A" ? "B" : "A"}${text.slice(-99)}`);
+  expect(judge(wrong, event, pinned, pinned.key)).toMatchObject({ kind: "verified" });
+  expect(judge(wrong, event, pinned, pinned.key, second)).toEqual({ kind: "refused", why: "A signature by log.example/acme/1 is not valid." });
+});
+
 test("a pinned key stays until another one is pinned, each log for itself", () => {
   const store = memory();
   expect(pinnedKey(store, "a")).toBeNull();

@@ -45,11 +45,12 @@ function readPins(store: KeyStore): Record<string, PinnedKey> {
   }
 }
 
-/** What a proof shows about the event that is on the page. `offered` is the key that the server names now. */
-export function judge(proof: Uint8Array, event: LogEvent, pinned: PinnedKey, offered: string): Verdict {
+/** What a proof shows about the event that is on the page. `offered` is the key that the server names now, and `second` its key by
+ * ML-DSA-44: a signature by it may be missing, but not wrong. */
+export function judge(proof: Uint8Array, event: LogEvent, pinned: PinnedKey, offered: string, second: string | null = null): Verdict {
   if (offered !== pinned.key) return { kind: "changed", pinned, offered };
   try {
-    const { checkpoint, position, envelope, payload } = verifyProof(proof, parseKey(pinned.key));
+    const { checkpoint, position, envelope, payload } = verifyProof(proof, parseKey(pinned.key), second === null ? [] : [parseKey(second)]);
     const differing = differingField(event, envelope, Number(position), payload);
     if (differing) return { kind: "refused", why: `The proof is about another event than the one on this page: ${differing} differs.` };
     return { kind: "verified", size: checkpoint.size, pinned };

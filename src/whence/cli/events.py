@@ -1,5 +1,6 @@
 """The commands `emit`, `list`, `get` and `stats`, which send one request each, and `version`."""
 
+import dataclasses
 import datetime as dt
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -91,16 +92,7 @@ class FieldOptions:
 
     def parameters(self) -> dict[str, Value]:
         """The query parameters of the API."""
-        return {
-            "event_type": self.event_type,
-            "resource_type": self.resource_type,
-            "resource_id": self.resource_id,
-            "actor_type": self.actor_type,
-            "actor_id": self.actor_id,
-            "outcome": self.outcome,
-            "correlation_id": self.correlation_id,
-            "causation_id": self.causation_id,
-        }
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(FieldOptions)}
 
 
 def payload_parameters(given: Iterable[str]) -> dict[str, Value]:

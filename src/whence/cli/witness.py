@@ -161,7 +161,7 @@ def _log_key(text: str) -> VerifierKey:
         key = parse_verifier_key(text.strip())
     except BadNote as error:
         raise Invalid.at((), f"--log is not the key of a log. {error} {KEY_AS_TEXT}") from None
-    if key.type is not KeyType.ED25519:
+    if key.type is KeyType.COSIGNATURE_ED25519:
         raise Invalid.at((), "--log is the key of a log, and this one is that of a witness.")
     if len(key.name.encode()) > COSIGNED_NAME_BYTES_MAX:
         raise Invalid.at((), f"The name of a log that is cosigned has at most {COSIGNED_NAME_BYTES_MAX} bytes.")

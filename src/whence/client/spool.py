@@ -20,9 +20,10 @@ import msgspec
 from whence.client.errors import SpoolFull
 from whence.client.spool_lock import process_lock
 from whence.counting import counted
+from whence.durable_files import sync_file
 from whence.errors import WhenceError
 
-__all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "is_spool", "sync_file"]
+__all__ = ["REJECTED", "Segment", "Spool", "append_to_file", "default_root", "folder_name", "is_spool"]
 
 REJECTED = "rejected.ndjson"
 """The file of refused events in the folder of a spool: a JSON object per line with `at`, `status`, `why`, `event`."""
@@ -335,15 +336,6 @@ def _is_event(line: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def sync_file(path: Path) -> None:
-    """Make a file or folder durable. Raises OSError."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def append_to_file(path: Path, content: bytes, size: int | None = None) -> None:

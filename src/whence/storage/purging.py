@@ -24,7 +24,7 @@ from whence import rollups
 from whence.actor_totals import Counted, by_outcome
 from whence.delays import bucket_of
 from whence.errors import Unsound
-from whence.flows import DAY_US, TransitionsByDay
+from whence.flows import TransitionsByDay
 from whence.storage.folding import BucketName
 from whence.storage.removals import LASTING_TYPES, REMOVED_AT_ONCE, Purge
 from whence.storage.resolve import Kind
@@ -127,7 +127,7 @@ def departing_transitions(
 
     def count(cause: tuple[int, int], occurred_at: int, kind: int) -> None:
         code = code_of(cause[1], kind, bucket_of(occurred_at - cause[0]))
-        counts.setdefault(occurred_at // DAY_US, Counter())[code] += 1
+        counts.setdefault(occurred_at // rollups.DAY_US, Counter())[code] += 1
 
     for row in departing.rows:
         if row.cause in causes_known:
@@ -140,8 +140,8 @@ def departing_transitions(
 
 def transition_buckets(occurrences: Iterable[rollups.Occurrence]) -> set[BucketName]:
     """The buckets of transitions in which these events are. Once a bucket has no event, all of its sets can go."""
-    days = {occurred_at // DAY_US for occurred_at, _, _ in occurrences}
-    return {(level, rollups.bucket_of(level, day * DAY_US)) for day in days for level in LEVELS}
+    days = {occurred_at // rollups.DAY_US for occurred_at, _, _ in occurrences}
+    return {(level, rollups.bucket_of(level, day * rollups.DAY_US)) for day in days for level in LEVELS}
 
 
 class ReduceBuckets(msgspec.Struct, frozen=True):

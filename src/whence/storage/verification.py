@@ -11,7 +11,7 @@ from whence import delays, rollups, transitions
 from whence.actor_totals import ActorTotals, UnfoldedEvents, by_outcome
 from whence.counting import counted
 from whence.events import Event
-from whence.flows import DAY_US, TransitionsByDay
+from whence.flows import TransitionsByDay
 from whence.integrity import ENVELOPES, hash_payload, leaf_of
 from whence.merkle import HASH_SIZE, CompactRange
 from whence.storage.announced import Announced, Positions
@@ -389,7 +389,7 @@ def check_transitions(head: HeadRow, report: Callable[[str], None]) -> Check:
 
     def count(rows: Iterable[Sequence[int]]) -> None:
         for effect_at, cause_at, cause, effect in rows:
-            counts = by_day.setdefault(effect_at // DAY_US, {})
+            counts = by_day.setdefault(effect_at // rollups.DAY_US, {})
             code = transitions.code_of(cause, effect, delays.bucket_of(effect_at - cause_at))
             counts[code] = counts.get(code, 0) + 1
 
