@@ -146,6 +146,26 @@ async def test_an_erasure_that_failed_is_decided_before_a_hold(tmp_path: Path, m
     await store.close()
 
 
+def undamaged_alone(_connection: Any, ledger: ErasureLedger) -> None:
+    """Mutant: a hold needs a ledger that can be read."""
+    ledger.undecided()
+
+
+@catches(replaced(removals, "decide", undamaged_alone, "a_damaged_ledger_refuses_holds"))
+@pytest.mark.anyio
+async def test_a_hold_needs_no_ledger(tmp_path: Path) -> None:
+    """Only a restore reads what is damaged."""
+    await prepare(tmp_path)
+    store = create_store(url_of(tmp_path))
+    assert await erase(store, PAYLOAD) == 2
+    path = tmp_path / "log.db.erased"
+    path.write_bytes(damaged := b"x" + path.read_bytes())
+    await store.removals.settle(TENANT)
+    await store.close()
+    await create_store(url_of(tmp_path)).close()
+    assert path.read_bytes() == damaged
+
+
 def last_end_counts(self: ErasureLedger) -> list[Erased]:
     """Mutant: an erasure that did not happen once more is as if it never did."""
     ended = {line.intent: line.what.startswith("erased@") for line in self._lines()}

@@ -24,8 +24,7 @@ def decide_removals(path: str, connection: apsw.Connection) -> None:
     """Note in the ledger of the file at `path` how the removals ended that were interrupted. What cannot be found out
     or noted now is left for the next process that opens the file, or for the operator."""
     ledger = ErasureLedger(path)
-    # Only a restore has to refuse a damaged ledger.
-    with suppress(apsw.Error, StoreRefused):
+    with suppress(apsw.Error, OSError, StoreRefused):
         if ledger.undecided():
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -35,11 +34,10 @@ def decide_removals(path: str, connection: apsw.Connection) -> None:
 
 
 def decide(connection: apsw.Connection, ledger: ErasureLedger) -> None:
-    """Note how each undecided removal ended. The connection holds the write lock. Raises StoreRefused for a damaged
-    ledger."""
-    ended = [(intent, _happened(connection, intent)) for intent in ledger.undecided()]
-    with suppress(OSError):
-        ledger.end(ended)
+    """Note how each undecided removal ended. The connection holds the write lock. A ledger that is damaged or cannot be
+    written is left as it is: only a restore has to refuse it."""
+    with suppress(OSError, StoreRefused):
+        ledger.end([(intent, _happened(connection, intent)) for intent in ledger.undecided()])
 
 
 def _happened(connection: apsw.Connection, intent: Erased) -> bool:
