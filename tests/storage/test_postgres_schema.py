@@ -58,6 +58,8 @@ SQLITE_ONLY = {
     "span_by_few_kinds",
     # the ids of events whose keys were found; PostgreSQL returns both at once
     "ids_of_keys",
+    # whether a removal that was noted happened; PostgreSQL notes it in the transaction of the removal
+    *("has_another_actor", "has_payload"),
 }
 
 
