@@ -126,16 +126,21 @@ def test_a_restore_repeats_an_erasure_that_happened_and_no_other(what: str, tmp_
     assert files_with(killed, b"zanzibar" if what == PAYLOAD else b"mallory") == {"backup.db"}
 
 
+async def fail_to_erase(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An erasure that fails after its intent was noted."""
+    with monkeypatch.context() as patch:
+        patch.setattr(removals, "_SQL", {**removals._SQL, "save_erasure": "SELECT * FROM no_such_table"})
+        with pytest.raises(WhenceError):
+            await erase(store, PAYLOAD)
+
+
 @catches(replaced(removals, "decide", nothing_decided, "a_hold_does_not_look"))
 @pytest.mark.anyio
 async def test_an_erasure_that_failed_is_decided_before_a_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the process in which it failed. Later the store is lost, with the hold."""
     await prepare(tmp_path)
     store = create_store(url_of(tmp_path))
-    with monkeypatch.context() as patch:
-        patch.setattr(removals, "_SQL", {**removals._SQL, "save_erasure": "SELECT * FROM no_such_table"})
-        with pytest.raises(WhenceError):
-            await erase(store, PAYLOAD)
+    await fail_to_erase(store, monkeypatch)
     assert ErasureLedger(str(tmp_path / "log.db")).read()
     await store.removals.settle(TENANT)
     assert ErasureLedger(str(tmp_path / "log.db")).read() == []
@@ -153,17 +158,36 @@ def undamaged_alone(_connection: Any, ledger: ErasureLedger) -> None:
 
 @catches(replaced(removals, "decide", undamaged_alone, "a_damaged_ledger_refuses_holds"))
 @pytest.mark.anyio
-async def test_a_hold_needs_no_ledger(tmp_path: Path) -> None:
-    """Only a restore reads what is damaged."""
+async def test_a_hold_needs_no_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a restore refuses what is damaged."""
     await prepare(tmp_path)
     store = create_store(url_of(tmp_path))
-    assert await erase(store, PAYLOAD) == 2
+    await fail_to_erase(store, monkeypatch)
     path = tmp_path / "log.db.erased"
     path.write_bytes(damaged := b"x" + path.read_bytes())
     await store.removals.settle(TENANT)
     await store.close()
     await create_store(url_of(tmp_path)).close()
     assert path.read_bytes() == damaged
+
+
+async def noted_alone(self: Any, noted: list[Erased]) -> None:
+    """Mutant: whatever was erased is looked for once more."""
+    self._ledger.end([(erased, True) for erased in noted])
+
+
+@catches(replaced(removals.SQLiteRemovals, "_end", noted_alone, "every_hold_reads_the_ledger"))
+@pytest.mark.anyio
+async def test_a_hold_does_not_read_the_ledger_of_what_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be long, and nothing is stored meanwhile."""
+    await prepare(tmp_path)
+    store, read = create_store(url_of(tmp_path)), []
+    assert await erase(store, PAYLOAD) == 2
+    assert await erase(store, NAME) == 2
+    monkeypatch.setattr(ErasureLedger, "_lines", lambda _ledger: read.append(1) or ())
+    await store.removals.settle(TENANT)
+    await store.close()
+    assert read == []
 
 
 def last_end_counts(self: ErasureLedger) -> list[Erased]:

@@ -47,7 +47,7 @@ class SQLiteRemovals:
         self._names = names
         self._serving = serving
         self._ledger = ErasureLedger(path)
-        self._undecided = False  # whether an intent of this process may have no end
+        self._undecided: set[Erased] = set()  # what this process has noted, and not how it ended
 
     async def erase_payloads(
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
@@ -130,7 +130,7 @@ class SQLiteRemovals:
     def _note(self, erased: Erased, noted: list[Erased]) -> None:
         """Note in the ledger what is about to be erased, and add it to `noted`. Raises Unavailable when that fails:
         then nothing is erased."""
-        self._undecided = True
+        self._undecided.add(erased)
         try:
             self._ledger.add(erased.tenant, erased.events, erased.new_id)
         except OSError as error:
@@ -142,6 +142,7 @@ class SQLiteRemovals:
         if noted:
             with suppress(OSError):
                 await asyncio.to_thread(self._ledger.end, [(erased, True) for erased in noted])
+                self._undecided.difference_update(noted)
 
     async def settle(self, tenant: str) -> None:
         """Wait for the requests that the writer has: it takes one after the other. An erasure that failed is decided,
@@ -149,8 +150,8 @@ class SQLiteRemovals:
 
         def decide_all(connection: apsw.Connection) -> None:
             if self._undecided:
-                decide(connection, self._ledger)
-                self._undecided = False
+                decide(connection, self._ledger)  # reads the whole ledger
+                self._undecided.clear()
 
         await self._write(decide_all)
 
