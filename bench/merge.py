@@ -6,7 +6,7 @@ import msgspec
 
 from bench.against import PAGE_OF_EACH
 from bench.limits import Disk
-from bench.result import Indexed, Measured, Run
+from bench.result import Indexed, Measured, Run, same_machine
 from bench.serving import BATCHES_BESIDE
 
 __all__ = ["merged", "part_of_measure", "parts_of"]
@@ -15,9 +15,14 @@ _ON_POSTGRES = "PostgreSQL"
 
 
 def merged(base: Run, new: Run) -> Run:
-    """The base with the parts of the new run. Mode, date, commit, machine and versions are those of the new one."""
+    """The base with the parts of the new run. Mode, date, commit, machine and versions are those of the new one.
+
+    Parts of the base that were measured on another machine name its processor.
+    """
     replaced = set(new.parts)
     kept = _without(base, replaced)
+    elsewhere = "" if same_machine(base.machine, new.machine) else base.machine.cpu
+    parts = {name: msgspec.structs.replace(part, cpu=part.cpu or elsewhere) for name, part in kept.parts.items()}
     return msgspec.structs.replace(
         new,
         sizes=base.sizes | new.sizes,
@@ -34,7 +39,7 @@ def merged(base: Run, new: Run) -> Run:
         scaling=new.scaling or kept.scaling,
         start_s=kept.start_s | new.start_s,
         notes=list(dict.fromkeys([*kept.notes, *new.notes])),
-        parts=kept.parts | new.parts,
+        parts=parts | new.parts,
     )
 
 

@@ -113,8 +113,8 @@ def _head(run: Run) -> str:
     if differ:
         lines += [
             "",
-            "**Not all parts were measured then.** [The last table](#when-each-part-was-measured) has the date and "
-            "commit of each.",
+            "**Not all parts were measured then.** [The last table](#when-each-part-was-measured) has the date, commit "
+            "and processor of each.",
         ]
     if run.mode != "full":
         lines += [
@@ -138,10 +138,21 @@ def _parts(run: Run) -> str:
             part.earlier or "-",
             f"{part.load_before} / {part.load_after}",
             f"{part.seconds:.0f}" if part.seconds else "-",
+            part.cpu or run.machine.cpu,
         )
         for name, part in parts.items()
     ]
-    head = ("part", "date", "commit", "processes", "load generator", "beside it", "load average", "seconds")
+    head = (
+        "part",
+        "date",
+        "commit",
+        "processes",
+        "load generator",
+        "beside it",
+        "load average",
+        "seconds",
+        "processor",
+    )
     return (
         "## When each part was measured\n\nThe names are those of `--only`. *Processes* is how many answered requests, "
         "if the measure does not say otherwise. The load generator is that of closed loops of single events and pages; "
@@ -171,10 +182,16 @@ def _gains(run: Run) -> str:
     machine = run.machine
     head = (
         f"One server with a SQLite file and default settings{_processes(run)}, on {machine.cores} cores "
-        f"({machine.cpu}) that it shares with the load generator. Times of queries are those of the store, "
+        f"({_processors(run)}) that it shares with the load generator. Times of queries are those of the store, "
         "without HTTP, unless it is named."
     )
     return f"## What you gain\n\n{head}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+
+
+def _processors(run: Run) -> str:
+    """The processor of the machine, and of those on which the other parts were measured."""
+    others = sorted({part.cpu for part in parts_of(run).values()} - {"", run.machine.cpu})
+    return run.machine.cpu + "".join(f"; for some parts {other}" for other in others)
 
 
 def _processes(run: Run) -> str:

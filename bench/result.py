@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "Traced",
     "bar",
     "commit",
+    "last_anywhere",
     "last_of_machine",
     "load",
     "machine",
@@ -136,6 +138,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """When, how and with what a part of the result was measured.
 
     `acceptors` is how many processes of the server answered requests by default. `earlier` names the commit beside it.
+    `cpu` is that of another machine than the result's, if the part was measured there.
     """
 
     date: str
@@ -146,6 +149,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     acceptors: int = 1
     generator: str = "load.py"
     earlier: str = ""
+    cpu: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -266,11 +270,17 @@ def same_machine(one: Machine, other: Machine) -> bool:
 
 def last_of_machine(run: Run, folder: Path = RESULTS) -> Run | None:
     """The last run of the same mode on the same machine that is not later than this one."""
-    earlier = [
-        other
-        for path in folder.glob("*.json")
-        if (other := load(path)).mode == run.mode
-        and other.date <= run.date
-        and same_machine(other.machine, run.machine)
-    ]
+    earlier = [other for other in _earlier(run, folder) if same_machine(other.machine, run.machine)]
     return max(earlier, key=lambda other: other.date, default=None)
+
+
+def last_anywhere(run: Run, folder: Path = RESULTS) -> Run | None:
+    """The last run of the same mode on any machine that is not later than this one."""
+    return max(_earlier(run, folder), key=lambda other: other.date, default=None)
+
+
+def _earlier(run: Run, folder: Path) -> Iterator[Run]:
+    for path in folder.glob("*.json"):
+        other = load(path)
+        if other.mode == run.mode and other.date <= run.date:
+            yield other

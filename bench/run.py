@@ -34,7 +34,7 @@ from bench.merge import merged
 from bench.others import eventsourcing_recorded, prefect_persisted
 from bench.postgres_parts import limits_of_postgres, postgres, postgres_large
 from bench.report import PAGE, render
-from bench.result import Measured, Memory, Run, Traced, last_of_machine, new_run, save
+from bench.result import Measured, Memory, Run, Traced, last_anywhere, last_of_machine, new_run, save
 from bench.scaling import scaling
 from bench.scenarios import Bodies, Generator, generator_of
 from bench.servers import Running, ask, fastapi_peer, whence
@@ -288,11 +288,12 @@ def _part(plan: Plan, name: str, run: Run, folder: Path, acceptors: int) -> Run:
 def main() -> int:
     """Run what the command line says. Returns 1 when a part or the check fails."""
     arguments, plan = _arguments()
-    last = last_of_machine(new_run(plan.mode, {}))
+    now = new_run(plan.mode, {})
+    last, base = last_of_machine(now), last_of_machine(now) or last_anywhere(now)
     kept: list[Path] = []
 
     def keep(run: Run) -> None:
-        kept.append(_kept(run, last if arguments.only else None))
+        kept.append(_kept(run, base if arguments.only else None))
 
     settle_memory()  # as a server does
     writes = arguments.keep or not arguments.only
@@ -332,7 +333,11 @@ def _arguments() -> tuple[argparse.Namespace, Plan]:
     parser.add_argument("--quick", action="store_true", help="small sizes; some minutes")
     parser.add_argument("--check", action="store_true", help="fail when a ratio fell by more than 15 %%")
     parser.add_argument("--only", default="", help=f"only these parts, of {', '.join(PARTS)}; writes nothing")
-    parser.add_argument("--keep", action="store_true", help="put --only into the last result of this machine")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="put --only into the last result of this machine, or if there is none, into the last one of all",
+    )
     parser.add_argument("--earlier", type=Path, help="a checkout of another commit, to measure beside this one")
     parser.add_argument("--generator", default="auto", help="wrk or load.py; by default wrk where it is installed")
     parser.add_argument("--soak", type=int, help="seconds of load before memory is measured")

@@ -81,6 +81,22 @@ def test_each_part_says_when_it_was_measured(base: Run) -> None:
     assert "Not all parts were measured then" not in render(base)
 
 
+def test_a_part_that_was_measured_on_another_machine_names_it(base: Run) -> None:
+    """So does what a user gains. A part that is measured again here is of this machine."""
+    here = msgspec.structs.replace(base.machine, cpu="Another Processor")
+    whole = merged(base, _new(base, machine=here))
+    cpus = {name: part.cpu for name, part in whole.parts.items()}
+    assert cpus.pop("post") == ""
+    assert set(cpus.values()) == {base.machine.cpu}
+    head, _, table = render(whole).partition("## When each part was measured")
+    assert f"(Another Processor; for some parts {base.machine.cpu})" in head
+    post, page = (
+        next(line for line in table.splitlines() if line.startswith(f"| {name} |")) for name in ("post", "page")
+    )
+    assert post.endswith("| Another Processor |") and page.endswith(f"| {base.machine.cpu} |")
+    assert {part.cpu for part in merged(whole, _new(base, machine=here)).parts.values()} == {"", base.machine.cpu}
+
+
 def test_results_on_postgresql_are_of_their_own_parts(base: Run) -> None:
     """A new result of single events on SQLite leaves those on PostgreSQL, and the other way round."""
     rates = Rates("requests/s", {"whence": [3.0], "earlier": [1.0]})
