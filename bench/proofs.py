@@ -43,7 +43,7 @@ from whence.wire.ids import new_uuid7
 
 STORES = Path(__file__).parent / ".stores"
 _TOLD = 12
-"""Of so much the space is told: of all tables of PostgreSQL together, and of the largest."""
+"""The space of so many is printed: that of all tables of PostgreSQL together, and that of the largest."""
 
 _APPENDED = 16
 _SECOND = 10_000

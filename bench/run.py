@@ -289,7 +289,8 @@ def main() -> int:
     """Run what the command line says. Returns 1 when a part or the check fails."""
     arguments, plan = _arguments()
     now = new_run(plan.mode, {})
-    last, base = last_of_machine(now), last_of_machine(now) or last_anywhere(now)
+    last = last_of_machine(now)
+    base = last or last_anywhere(now)
     kept: list[Path] = []
 
     def keep(run: Run) -> None:

@@ -38,7 +38,7 @@ STORE_SECRET = StoreSecret("the secret of both stores, so that their cursors are
 
 
 class Twins:
-    """Two applications, one with its fast lane closed, and a third one behind the callback lane."""
+    """Two applications, one with its fast lane closed, and a third one whose requests the callback lane gets first."""
 
     def __init__(self, folder: Path) -> None:
         self.runner = asyncio.Runner()

@@ -229,7 +229,7 @@ def test_what_the_queue_refuses_is_answered(
 def test_a_server_that_stops_answers_first(
     tmp_path: Path, remembered: None, stored: list[str], monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
-    """What is stored in its time gets its answer, and what is not is told so."""
+    """What is stored in its time gets its answer, and what is not gets a 503."""
     with serving(tmp_path) as running, Wire(running) as wire:
         secret = known_key(running)
         gate = held(running, monkeypatch)

@@ -175,7 +175,6 @@ def test_all_end_when_one_cannot_work(start: Start, role: str, said: str) -> Non
     assert supervised.notes()[-1] == "over" and "a ends" in supervised.notes()
 
 
-@pytest.mark.slow
 def test_children_end_with_their_supervisor(start: Start) -> None:
     """However that ends."""
     supervised = start('run(Role("a", works("a")), Role("w", writes("w"), last=True))')

@@ -76,7 +76,6 @@ def check_entries(user: Cli, folder: Path, api: httpx2.Client) -> None:
 
 
 @catches(ANY_ROOT, ANY_ENTRIES)
-@pytest.mark.slow
 def test_the_tree_is_saved_and_grows(cli: Cli, tmp_path: Path) -> None:
     """Full tiles stay as they are. With a tile of another log nothing new is left, and the checkpoint stays."""
     folder = tmp_path / "acme"

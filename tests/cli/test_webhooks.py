@@ -36,7 +36,6 @@ def receiver() -> Iterator[Receiver]:
 
 
 @catches(mutants.MESSAGES_ON_STDOUT)
-@pytest.mark.slow
 def test_a_webhook_from_its_creation_to_its_end(user: Cli, api: httpx2.Client, receiver: Receiver) -> None:
     """Create prints the secret alone; test, show, deliveries, resend and replay say what came of it."""
     created = user.ok("webhook", "create", receiver.url, "--type", "order.*", "--outcome", "failure", "--fifo")

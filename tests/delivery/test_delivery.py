@@ -286,7 +286,6 @@ async def test_attempts_are_recorded_until_a_delivery_has_failed(engine: Deliver
         assert receiver.ids == [event_id] * 9
 
 
-@pytest.mark.slow
 async def test_a_busy_endpoint_is_left_alone_for_as_long_as_it_asks(work: Delivering) -> None:
     """After a 429 with Retry-After nothing is sent, not even another event."""
     async with receiving(answering(429, Retry_After="2")) as receiver:
@@ -356,7 +355,6 @@ async def test_what_fails_for_five_days_is_switched_off(tmp_path: Path) -> None:
         assert (await work.progress(fresh)).failing_since == old
 
 
-@pytest.mark.slow
 async def test_a_success_ends_a_time_of_failures(work: Delivering) -> None:
     """Which is remembered over restarts."""
     async with receiving(answering(500)) as receiver:

@@ -47,7 +47,6 @@ def is_true(claim: Claim) -> bool:
     return (claim.root, claim.envelope) == (root, event.envelope.decode()) and claim.payload in (None, event.payload)
 
 
-@pytest.mark.slow
 def test_no_mutation_makes_a_verifier_believe_something_false() -> None:
     """Each bit of leaf, index, hashes, size, root, signature and origin, and the text: no false claim is accepted, and
     both verifiers judge alike."""

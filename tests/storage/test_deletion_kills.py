@@ -39,8 +39,7 @@ async def prepare(folder: Path) -> None:
 async def delete(folder: Path, tenant: str, fuse: Fuse) -> None:
     """Delete one of them, in a process that ends when the fuse has burnt down."""
     store: Any = create_store(url_of(folder))
-    for owner, name in ((ErasureLedger, "_add"), (HighWater, "record")):
-        setattr(owner, name, fuse.around(getattr(owner, name)))
+    fuse.lay((ErasureLedger, "_add"), (HighWater, "record"))
     await let_go(store, tenant)
     await store.close()
 

@@ -43,8 +43,7 @@ async def erase(store: Any, what: str) -> int:
 async def erase_until(folder: Path, what: str, fuse: Fuse) -> None:
     """Erase in a process that ends when the fuse has burnt down."""
     store: Any = create_store(url_of(folder))
-    for owner, name in ((ErasureLedger, "_add"), (HighWater, "record")):
-        setattr(owner, name, fuse.around(getattr(owner, name)))
+    fuse.lay((ErasureLedger, "_add"), (HighWater, "record"))
     await erase(store, what)
     await store.close()
 

@@ -36,20 +36,15 @@ def without_a_mark(_partial: str) -> None:
 def restored(folder: Path, fuse: Fuse | None) -> None:
     """Restore the backup, as `whence restore --force` does, in a process that may be killed."""
     if fuse is not None:
-        for name in RESTORING:
-            setattr(backup, name, fuse.around(getattr(backup, name)))
+        fuse.lay(*((backup, name) for name in RESTORING))
     result = backend_for(url_of(folder)).restore(url_of(folder), str(folder / "backup.db"), force=True, progress=None)
     assert result.report.sound
 
     async def finish() -> None:
         store: Any = create_store(url_of(folder), restoring=True)
         if fuse is not None:
-            for owner, name in (
-                (store, "append"),
-                *((store.removals, name) for name in ("erase_payloads", "erase_actor", "scrub")),
-                (store.followers, "delete_definition"),
-            ):
-                setattr(owner, name, fuse.around(getattr(owner, name)))
+            fuse.lay((store, "append"), (store.followers, "delete_definition"))
+            fuse.lay(*((store.removals, name) for name in ("erase_payloads", "erase_actor", "scrub")))
         await finish_restore(store, result.erased, time.time_ns() // 1_000)
         await store.close()
 
