@@ -109,7 +109,10 @@ def _failing(mutant: Mutant | None) -> Iterator[None]:
 
 
 def replaced(target: object, name: str, value: object, called: str) -> Mutant:
-    """A mutant that replaces one attribute of a module or class."""
+    """A mutant that replaces one attribute of a module or class. A name that is gone is an error when tests are
+    collected, so it does not wait for the run that tries this mutant."""
+    if not hasattr(target, name):
+        raise AttributeError(f"the mutant {called} replaces {name}, which {target!r} does not have")
 
     def mutant(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(target, name, value)
