@@ -17,7 +17,7 @@ from whence.storage.sqlite import loop_writer
 from whence.storage.sqlite.engine import SQLiteStore
 from whence.storage.sqlite.loop_writer import LoopWriter
 from whence.storage.sqlite.shared import SharedFile
-from whence.storage.sqlite.writer import Job, TransactionWork
+from whence.storage.sqlite.writer import Job, WriterWork
 
 MANY = 20
 WAIT_S = 3.0
@@ -48,7 +48,7 @@ def append(store: SQLiteStore, number: int) -> "asyncio.Task[Any]":
     return asyncio.create_task(store.append(f"t{number}", [Write((event(number),))]))
 
 
-def commit_each(self: LoopWriter, job: Job, _inline: TransactionWork | None) -> None:
+def commit_each(self: LoopWriter, job: Job, _inline: WriterWork | None) -> None:
     self._commit_group([job])
     job.loop.call_soon(job.resolve)
 

@@ -10,7 +10,7 @@ from collections import deque
 import apsw
 
 from whence.storage.sqlite.highwater import HighWater
-from whence.storage.sqlite.writer import GROUP_MAX, Job, TransactionListener, TransactionWork, Writer
+from whence.storage.sqlite.writer import GROUP_MAX, Job, TransactionListener, Writer, WriterWork
 
 __all__ = ["LoopWriter"]
 
@@ -25,7 +25,7 @@ class LoopWriter(Writer):
         super().__init__(connection, listener, high_water)
         self._waiting: deque[Job] = deque()
 
-    def _accept(self, job: Job, inline: TransactionWork | None) -> None:
+    def _accept(self, job: Job, inline: WriterWork | None) -> None:
         """The group runs once the callbacks that are due now have submitted theirs."""
         self._waiting.append(job)
         if len(self._waiting) == 1:

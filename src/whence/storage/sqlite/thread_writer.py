@@ -15,7 +15,7 @@ import apsw
 
 from whence.storage.sqlite.connection import BUSY_MS
 from whence.storage.sqlite.highwater import HighWater
-from whence.storage.sqlite.writer import GROUP_MAX, Job, TransactionListener, TransactionWork, Writer
+from whence.storage.sqlite.writer import GROUP_MAX, Job, TransactionListener, Writer, WriterWork
 
 __all__ = ["ThreadWriter"]
 
@@ -81,13 +81,13 @@ class ThreadWriter(Writer):
         self._thread = threading.Thread(target=self._run, name="whence-writer", daemon=True)
         self._thread.start()
 
-    def _accept(self, job: Job, inline: TransactionWork | None) -> None:
+    def _accept(self, job: Job, inline: WriterWork | None) -> None:
         if inline is not None and self._is_free:
             self._run_inline(job, inline)
         self._is_free = False
         self._jobs.put(job)
 
-    def _run_inline(self, job: Job, inline: TransactionWork) -> None:
+    def _run_inline(self, job: Job, inline: WriterWork) -> None:
         """Run a job on this thread, in a transaction that the writer's thread commits; or roll it back.
 
         No other thread uses the connection: the writer is free, and the caller holds the lock until the job is queued.

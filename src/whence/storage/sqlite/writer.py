@@ -21,14 +21,14 @@ import structlog
 from whence.errors import Unavailable, WhenceError
 from whence.storage.sqlite.highwater import HighWater
 
-__all__ = ["GROUP_MAX", "Job", "TransactionListener", "TransactionWork", "Writer"]
+__all__ = ["GROUP_MAX", "Job", "TransactionListener", "Writer", "WriterWork"]
 
 GROUP_MAX = 256
 """Requests in one commit. More of them would delay the first."""
 
 _log = structlog.get_logger("whence.storage")
 
-TransactionWork = Callable[[apsw.Connection], Any]
+WriterWork = Callable[[apsw.Connection], Any]
 """What a request does inside a transaction. It may be rolled back and called again."""
 
 
@@ -53,7 +53,7 @@ class Job:
 
     __slots__ = ("error", "future", "loop", "ran_inline", "result", "retry", "work")
 
-    def __init__(self, work: TransactionWork, retry: TransactionWork, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, work: WriterWork, retry: WriterWork, loop: asyncio.AbstractEventLoop) -> None:
         """`retry` is the work for a savepoint of its own; `loop` is where the future is awaited."""
         self.work = work
         self.retry = retry
@@ -87,7 +87,7 @@ class Writer(ABC):
         self._lock = threading.Lock()
 
     def submit(
-        self, work: TransactionWork, retry: TransactionWork | None = None, inline: TransactionWork | None = None
+        self, work: WriterWork, retry: WriterWork | None = None, inline: WriterWork | None = None
     ) -> "asyncio.Future[Any]":
         """Run `work` inside the next commit; the future is done once that is durable.
 
@@ -107,7 +107,7 @@ class Writer(ABC):
         return job.future
 
     @abstractmethod
-    def _accept(self, job: Job, inline: TransactionWork | None) -> None:
+    def _accept(self, job: Job, inline: WriterWork | None) -> None:
         """Run a job soon. Called with the lock held, and not after `stop`."""
 
     @abstractmethod
