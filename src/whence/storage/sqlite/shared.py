@@ -33,6 +33,7 @@ from whence.storage.sqlite.credentials import Read, SQLiteCredentials
 from whence.storage.sqlite.deletions import SQLiteDeletions
 from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
 from whence.storage.sqlite.followers import SQLiteFollowers
+from whence.storage.sqlite.loop_writer import LoopWriter
 from whence.storage.sqlite.payload_index import SQLitePayloadIndex
 from whence.storage.sqlite.seals import SQLiteSeals
 from whence.storage.sqlite.signed_record import SignedRecord
@@ -80,7 +81,9 @@ class SharedFile:
     def open_writer(self, *, again: bool) -> SQLiteStore:
         """Open the file for writing. A loss is accepted only when the server starts, and not `again`."""
         accept_rollback = self._accept_rollback and not again
-        return SQLiteStore(self._path, accept_rollback=accept_rollback, readers=_WRITER_READERS, lock=self._lock)
+        return SQLiteStore(
+            self._path, accept_rollback=accept_rollback, readers=_WRITER_READERS, lock=self._lock, writer=LoopWriter
+        )
 
     async def serve_writer(
         self, store: Store, listener: socket.socket, ready: Callable[[], None], ended: asyncio.Event
