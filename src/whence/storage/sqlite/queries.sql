@@ -1055,7 +1055,7 @@ SELECT tenant FROM tenant WHERE tenant > ?1 AND tenant NOT LIKE '/%'
 
 -- name: unsealed
 -- The origin of the highest epoch is in use.
-SELECT t.tenant FROM tenant t
+SELECT t.tenant, t.size, t.compact_range FROM tenant t
  WHERE t.size > coalesce((SELECT o.size FROM origin o WHERE o.tenant_no = t.tenant_no ORDER BY o.epoch DESC LIMIT 1), 0)
    AND t.tenant NOT LIKE '/%'
  ORDER BY t.tenant

@@ -18,7 +18,7 @@ from whence.storage.credentials import Session
 from whence.storage.deletions import TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.removals import Erased, HoldVersion, Purge
-from whence.storage.seals import Origin, SealedCheckpoint, TileRow
+from whence.storage.seals import NewCheckpoint, Origin, TileRow
 from whence.storage.sqlite.connection import (
     ServingLock,
     close_untouched,
@@ -268,11 +268,9 @@ class SharedSeals(SQLiteSeals):
         """Add an origin."""
         return msgspec.convert(await self._client.call("add_origin", tenant, origin), Origin)
 
-    async def put_checkpoint(
-        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
-    ) -> bool:
-        """Store a checkpoint as the newest of its epoch, with tiles."""
-        return bool(await self._client.call("put_checkpoint", tenant, checkpoint, after, list(tiles)))
+    async def put_checkpoints(self, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+        """Store checkpoints, each as the newest of its epoch."""
+        return await self._client.put_checkpoints(new)
 
     async def put_tiles(self, tenant: str, rows: Sequence[TileRow], first_leaf: bytes | None = None) -> bool:
         """Store tiles, together."""
@@ -333,5 +331,5 @@ class SharedDeletions(SQLiteDeletions):
         return bool(await self._client.call("remove_rows", number, limit))
 
 
-async def _refuse_to_write(_work: object) -> None:
+async def _refuse_to_write(*_work: object) -> None:
     raise Unavailable("This process does not write.")
