@@ -222,6 +222,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and finish the requests in flight."""
+        self.lifespan.state["is_stopping"] = True  # for connections that were accepted, and are about to begin
         if self._metrics is not None:
             self._metrics.close()
         await super().shutdown(sockets)
