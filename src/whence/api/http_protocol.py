@@ -11,6 +11,7 @@ the body is (`callback_lane.py`).
 
 import asyncio
 import contextlib
+import socket
 import struct
 import threading
 import uuid
@@ -471,7 +472,16 @@ class LimitedProtocol(HttpToolsProtocol):
         """Close the connection. What the client has not read by then, it has a little longer for, and no more: the
         transport alone would wait for it without end."""
         self.transport.close()
-        self._set_deadline(_WRITE_CHECK_S, self.transport.abort)
+        self._set_deadline(_WRITE_CHECK_S, self._reset)
+
+    def _reset(self) -> None:
+        """Drop the connection and what its client has not read. Without a reset the kernel would keep that for minutes,
+        some megabytes, as long as the client says that it will read on."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _close_after_response(self) -> None:
         """Close once the client has read the response. Closing with unread bytes would reset the connection, and the
@@ -484,7 +494,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._linger(_REST_OF_BODY_S if is_in_body else _IN_FLIGHT_S)
 
     def _watch_write_rate(self) -> None:
-        """Check after a while whether the client has read enough, and not for too long; if not, abort the connection to
+        """Check after a while whether the client has read enough, and not for too long; if not, reset the connection to
         free its memory."""
         before = self._unread_bytes()
 
@@ -492,7 +502,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._write_check = None
             is_late = self._answer_ends is not None and self.loop.time() > self._answer_ends
             if is_late or self._unread_bytes() > before - _WRITE_BYTES_MIN:
-                self.transport.abort()
+                self._reset()
             else:
                 self._watch_write_rate()
 
