@@ -284,6 +284,9 @@ class Server(uvicorn.Server):
             _kill_after(_KILL_S)
             if self._lifeline is None:
                 notify_service_manager("STOPPING=1")
+            # Before any client gets its last answer, so that it is refused, and not reset, when it connects again.
+            for listener in self.servers:
+                listener.close()
         self.should_exit = True
 
 

@@ -45,7 +45,9 @@ class TLSListener:
         self._loop.add_reader(listener, self._accept)
 
     def close(self) -> None:
-        """Accept nothing more, and give up the handshakes that are not over."""
+        """Accept nothing more, and give up the handshakes that are not over. May be called again."""
+        if self._listener.fileno() < 0:
+            return
         if self._pause is not None:
             self._pause.cancel()
         else:
