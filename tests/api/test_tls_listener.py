@@ -14,8 +14,9 @@ from tests.api.conftest import Served, serving, wait_until
 from tests.api.test_http_protocol import LIVE
 from tests.api.test_service import self_signed
 from tests.unit.mutants import catches, replaced
-from whence.api import tls_listener
+from whence.api import http_protocol, tls_listener
 from whence.api.connections import ConnectionLimits
+from whence.api.http_protocol import LimitedProtocol
 from whence.api.tls_listener import TLSListener
 
 CONNECTIONS = 16
@@ -52,12 +53,17 @@ def is_open(connection: socket.socket) -> bool:
         return False
 
 
-def is_served(served: Served) -> bool:
-    """Whether a client gets its answer, by TLS."""
+def client_of(served: Served) -> ssl.SSLSocket:
+    """A connection whose handshake is over."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(socket.create_connection(served.address, timeout=2))
+
+
+def is_served(served: Served) -> bool:
+    """Whether a client gets its answer, by TLS."""
     try:
-        with socket.create_connection(served.address, timeout=2) as plain, context.wrap_socket(plain) as connection:
+        with client_of(served) as connection:
             assert connection.getsockname()[0] != OTHER
             connection.sendall(LIVE)
             return connection.recv(100).startswith(b"HTTP/1.1 200 ")
@@ -122,6 +128,18 @@ def test_it_accepts_again_after_the_open_files_were_used_up(own: Served, monkeyp
     own.loop.call_soon_threadsafe(listener._accept_later)
     wait_until(lambda: listener._pause is not None)
     assert is_served(own)
+
+
+@catches(replaced(LimitedProtocol, "_close_idle", LimitedProtocol._close, "waits_for_the_client"))
+def test_a_stop_does_not_wait_for_idle_clients(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They see the end of the connection, and need not answer."""
+    monkeypatch.setattr(http_protocol, "_LAST_REQUEST_S", 0.2)
+    with client_of(own) as connection:
+        connection.sendall(LIVE)
+        assert connection.recv(1000)
+        began_at = time.monotonic()
+        own.stop()
+        assert time.monotonic() - began_at < 4
 
 
 def test_a_stop_waits_for_no_handshake(own: Served) -> None:

@@ -458,7 +458,10 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refused = True
             self._linger(_IN_FLIGHT_S)
         else:
-            self._close()
+            # By TLS the transport waits until the client closes its side too, and an idle client does not.
+            seconds = _WRITE_CHECK_S if self._unread_bytes() else _IN_FLIGHT_S
+            self.transport.close()
+            self._set_deadline(seconds, self.transport.abort)
 
     def _has_unread_request(self) -> bool:
         """Whether the socket holds bytes that the event loop has not read yet."""
