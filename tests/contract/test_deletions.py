@@ -124,7 +124,9 @@ async def test_a_tenant_without_events_leaves_a_former_log_too(real: Any) -> Non
     await real.credentials.put_session(Session(b"s" * 32, "oidc:ada", now + 60_000_000, "visited", ("admin",)))
     await real.followers.put_definition(Definition("defined", POLICY, "policy", 1, b"{}"))
     for tenant in ("keyed", "visited", "defined", "never was"):
+        assert await real.deletions.has_anything(tenant) is (tenant != "never was")
         await deleted(real, tenant)
+        assert not await real.deletions.has_anything(tenant)
         former = [(log.size, log.root, log.removed) for log in await real.deletions.former_logs(tenant)]
         assert former == [(0, EMPTY_ROOT, 0)][: tenant != "never was"], tenant
     assert await real.tenants() == []
