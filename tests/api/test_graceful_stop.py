@@ -1,6 +1,7 @@
 """A server that stops answers what was asked, and one more request of each connection. No client sees a reset."""
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from tests.api.conftest import Served, event, serving, wait_until
 from tests.api.test_http_protocol import EVENTS, LIVE, Wire, head
 from tests.api.test_stored_at_once import held
 from tests.unit.mutants import catches, replaced
-from whence.api import http_protocol
+from whence.api import http_protocol, server
 from whence.api.http_protocol import LimitedProtocol
+from whence.api.server import Server, make_config
 from whence.permissions import READ, WRITE
+from whence.settings import Settings
 
 
 @pytest.fixture
@@ -38,6 +41,14 @@ def last_answer(wire: Wire) -> int:
     assert headers["connection"] == "close"
     assert not wire.fill(), "the end of the connection, and no reset"
     return status
+
+
+def test_a_signal_may_come_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server then stops as soon as it has started."""
+    monkeypatch.setattr(server, "_kill_after", lambda _seconds: None)
+    made = Server(make_config(lambda *_: None, Settings(port=0)))  # type: ignore[arg-type]  # it is never called
+    made._stop(signal.SIGTERM)
+    assert made.should_exit
 
 
 def at_once(self: LimitedProtocol) -> None:

@@ -217,6 +217,7 @@ class Server(uvicorn.Server):
         """`ready` is called once the server accepts requests. `lifeline` is that of `supervisor.Child`, in a process
         that has one: it leaves SIGINT to its supervisor, and ends soon after it. `metrics` is served beside."""
         super().__init__(config)
+        self.servers = []  # else there are none before the start, and a signal may come earlier
         self._ready = ready
         self._lifeline = lifeline
         self._metrics = metrics
