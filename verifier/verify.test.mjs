@@ -49,12 +49,14 @@ test("the published signatures are judged as their authors do", () => {
   }
 });
 
-test("the published signatures by ML-DSA-44 are judged as their authors do", () => {
-  const { keys, cases } = read("published/mldsa44.json");
-  for (const [number, key, message, context, signature, isValid] of cases) {
-    assert.equal(verifyMlDsa44(unbase64(keys[key]), unbase64(message), unbase64(signature), unbase64(context)), isValid, `${number}`);
-  }
-});
+for (const file of ["mldsa44.json", "mldsa44-acvp.json"]) {
+  test(`the published signatures by ML-DSA-44 are judged as their authors do: ${file}`, () => {
+    const { keys, cases } = read(`published/${file}`);
+    for (const [number, key, message, context, signature, isValid] of cases) {
+      assert.equal(verifyMlDsa44(unbase64(keys[key]), unbase64(message), unbase64(signature), unbase64(context)), isValid, `${number}`);
+    }
+  });
+}
 
 test("SHAKE is that of the standard, for messages and outputs around a block", () => {
   for (const strength of [128, 256]) {

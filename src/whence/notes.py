@@ -111,11 +111,12 @@ class NoteSigner:
         check_name(name)
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.key = VerifierKey(name, KeyType.ED25519, self._private.public_key().public_bytes_raw())
+        self._key_id = self.key.id
 
     def sign(self, text: str) -> NoteSignature:
         """The signature of a note's text, which ends with a newline."""
         _check_text(text)
-        return NoteSignature(self.key.name, self.key.id, self._private.sign(text.encode()))
+        return NoteSignature(self.key.name, self._key_id, self._private.sign(text.encode()))
 
 
 def signature_line(signature: NoteSignature) -> str:

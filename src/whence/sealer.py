@@ -8,6 +8,10 @@
 Of the logs that it sealed last, a sealer keeps the right edge of the tree. From that and the leaves that were added, it
 computes the root without reading the rest again. Whatever does not fit is checked as above.
 
+Logs are sealed in groups, which share a read of the leaves, a write of the record and a commit: what each log costs by
+itself is its hashes and its signature. Those that grew least come first, and checks of whole logs last, so that a long
+log holds up no other.
+
 A log that must go on although it does not extend what was signed, or with another key, gets a new epoch: a new origin
 and key. An event of the log says why. Nobody but an operator asks for it.
 
@@ -18,8 +22,8 @@ sign the same tree, and a checkpoint that is older than the newest one is not st
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
@@ -40,10 +44,12 @@ from whence.storage.seals import (
     EPOCH_ENDED,
     EpochReason,
     EpochRequest,
+    NewCheckpoint,
     Origin,
     SealedCheckpoint,
     Signed,
     TileRow,
+    UnsealedLog,
     hashes_of,
 )
 from whence.tiles import TILE_WIDTH, RightEdge, grown_tiles, partial_tiles, tiles_under, tree_hash
@@ -69,6 +75,15 @@ _SLICE_TILES = 16
 _VISIT_SLICES = 16
 """Slices of one log in a round; then the logs of others have their turn."""
 
+_READ_LEAVES = 1_024
+"""Leaves of several logs that are read and hashed at a time: less than two milliseconds of this event loop."""
+
+_SIGNED_AT_ONCE = 16
+"""Signatures after which others have their turn: by ML-DSA-44 too they take some ten milliseconds."""
+
+_CHECKED_AT_ONCE = 32
+"""Logs that are checked as a whole at the same time, on a store that seals so many."""
+
 _EDGES_MAX = 2_000
 """Logs of which the right edge is kept, at most some 16 KiB each."""
 
@@ -78,10 +93,14 @@ _LATEST_S = 0.9
 _PAUSE_BY_ROUND = 10
 """A round that took long is followed by a pause of so many times as long, as far as the second allows it."""
 
+_SIGNED_MEANWHILE = "Another state of this log was signed meanwhile, which this one does not extend."
+
 OVERLAP_US = 7 * 24 * 3_600_000_000
 """After a rotation the former key signs beside the new one for so long."""
 
 _log = structlog.get_logger("whence.sealer")
+
+Item = TypeVar("Item")
 
 
 class NotSealable(WhenceError):
@@ -101,7 +120,7 @@ class _Due(NamedTuple):
     origin: Origin
     edge: RightEdge
     root: bytes
-    tiles: Sequence[TileRow] = ()
+    tiles: tuple[TileRow, ...] = ()
 
     @property
     def signed(self) -> Signed:
@@ -114,6 +133,36 @@ class _Sealed(NamedTuple):
 
     origin: Origin
     edge: RightEdge
+
+
+class _Growing(NamedTuple):
+    """A log to whose right edge leaves are added, with the tiles that changed, by level and number."""
+
+    log: UnsealedLog
+    origin: Origin
+    edge: RightEdge
+    tiles: dict[tuple[int, int], bytes]
+
+    def slices(self) -> list[tuple["_Growing", LeafRange]]:
+        """The leaves that are to be added, in slices."""
+        size, step = self.log.size, _SLICE_TILES * TILE_WIDTH
+        return [(self, LeafRange(at, min(at + step, size))) for at in range(self.edge.size, size, step)]
+
+    def extend(self, leaves: LeafRange, hashes: bytes) -> None:
+        """Add the next slice. After one of which a leaf is missing, the edge leads nowhere."""
+        if (self.edge.size, len(hashes)) == (leaves.first, (leaves.end - leaves.first) * HASH_SIZE):
+            for tile, grown in self.edge.extend(hashes).items():
+                self.tiles[tile.level, tile.number] = grown
+
+    @property
+    def leads_to_its_log(self) -> bool:
+        """Whether the leaves make the tree that the log has by its head."""
+        return self.edge.size == self.log.size and self.edge.packed() == self.log.compact_range
+
+    def due(self) -> _Due:
+        """What is to be signed."""
+        tiles = tuple(TileRow(*place, hashes) for place, hashes in self.tiles.items())
+        return _Due(self.log.tenant, self.origin, self.edge, self.edge.root(), tiles)
 
 
 class Sealing:
@@ -183,25 +232,41 @@ class Sealing:
             self._published.update(await self._store.tenants())
             self._leads = True
         await self._begin_epochs()
-        now = time.monotonic()
-        grown = [each for each in await self._seals.unsealed() if now >= self._stopped.get(each, ("", now))[1]]
-        at_once = self._seals.logs_at_once
-        for at in range(0, len(grown), at_once):
+        now, at_once = time.monotonic(), self._seals.logs_at_once
+        unsealed = [log for log in await self._seals.unsealed() if now >= self._stopped.get(log.tenant, ("", now))[1]]
+        growth = {log.tenant: self._growth(log) for log in unsealed}
+        grown = sorted((log for log in unsealed if growth[log.tenant]), key=lambda log: growth[log.tenant])
+        others = [log.tenant for log in unsealed if not growth[log.tenant]]
+        for logs in _groups(grown, lambda log: growth[log.tenant], _visit_leaves(), at_once):
             if not await self._has_lease():
                 return
-            together = grown[at : at + at_once]
-            extended = await _all_of(map(self._extended, together))
-            signed = await self._sign([due for due in extended if due is not None])
-            for tenant in signed:
-                self._stopped.pop(tenant, None)
-            await _all_of(self._seal_or_stop(tenant) for tenant in together if tenant not in signed)
+            due = await self._extended(logs)
+            signed = {each.tenant for each in due} - (await self._sign(due)).keys()
+            others += [log.tenant for log in logs if log.tenant not in signed]
+        failures: list[WhenceError] = []
+        for tenants in _groups(others, lambda _: 1, min(at_once, _CHECKED_AT_ONCE)):
+            if not await self._has_lease():
+                return
+            checked = await _all_of(map(self._checked, tenants))
+            for tenant, error in (await self._sign([due for due in checked if due is not None])).items():
+                if isinstance(error, NotSealable):
+                    self._stop(tenant, str(error))
+                else:
+                    failures.append(error)
+        if failures:
+            raise failures[0]  # the other logs are sealed
 
-    async def _seal_or_stop(self, tenant: str) -> None:
+    async def _checked(self, tenant: str) -> _Due | None:
+        """What is to be signed of a log that is checked as a whole, if anything is by now."""
         try:
-            await self.seal(tenant)
-            self._stopped.pop(tenant, None)
+            head = await self._store.head(tenant)
+            due = await self._due(tenant, head) if await self._grow(tenant, head.size) else None
         except (NotSealable, Unsound) as error:
             self._stop(tenant, str(error))
+            return None
+        if due is None:
+            self._stopped.pop(tenant, None)
+        return due
 
     async def _begin_epochs(self) -> None:
         """Begin the epochs that are asked for, and note which former keys still sign."""
@@ -281,15 +346,22 @@ class Sealing:
 
         Raises NotSealable, Unsound when hashes are missing, and Unavailable.
         """
-        due = await self._extended(tenant)
-        if due is not None and await self._sign([due]):
-            return True
         head = await self._store.head(tenant)
         if not await self._grow(tenant, head.size):
             return False
+        due = await self._due(tenant, head)
+        if due is not None:
+            for error in (await self._sign([due])).values():
+                raise error
+        return True
+
+    async def _due(self, tenant: str, head: Head) -> _Due | None:
+        """What is to be signed of a log whose tiles are all there, checked as a whole; None if this state is signed.
+        Raises as `seal`."""
+        self._sealed.pop(tenant, None)
         origin = await self._origin(tenant)
         if head.size <= origin.size:
-            return True
+            return None
         last = await self._last_signed(tenant, origin)
         if any(each.size > head.size for each in last):
             raise NotSealable("The log is shorter than it was when it was last signed: a backup was restored.")
@@ -303,56 +375,70 @@ class Sealing:
         edge = RightEdge(head.size, dict(zip(tiles, await self._seals.read_tiles(tenant, tiles), strict=True)))
         if edge.root() != root:
             raise NotSealable("The hashes of the log have changed while it was sealed.")
-        if not await self._sign([_Due(tenant, origin, edge, root)]):
-            raise NotSealable("Another state of this log was signed meanwhile, which this one does not extend.")
-        return True
+        return _Due(tenant, origin, edge, root)
 
-    async def _extended(self, tenant: str) -> _Due | None:
-        """What is to be signed of a log by its right edge, if this process has that and it leads to the head. Otherwise
-        the log must be checked as a whole, and this returns None."""
-        sealed, head = self._sealed.pop(tenant, None), await self._store.head(tenant)
-        if sealed is None or not 0 < head.size - sealed.edge.size <= _VISIT_SLICES * _SLICE_TILES * TILE_WIDTH:
-            return None
-        edge, grown = sealed.edge, {}
-        while edge.size < head.size:
-            end = min(head.size, edge.size + _SLICE_TILES * TILE_WIDTH)
-            leaves = await self._seals.read_leaves(tenant, LeafRange(edge.size, end))
-            if len(leaves) != (end - edge.size) * HASH_SIZE:
-                return None
-            for tile, hashes in edge.extend(leaves).items():
-                grown[tile.level, tile.number] = hashes
-        if edge.root() != head.root:
-            return None
-        return _Due(
-            tenant, sealed.origin, edge, head.root, [TileRow(*place, hashes) for place, hashes in grown.items()]
-        )
+    def _growth(self, log: UnsealedLog) -> int:
+        """How many leaves were added to the right edge of a log, 0 if this process does not have that, or for so many
+        that the log is checked as a whole."""
+        sealed = self._sealed.get(log.tenant)
+        added = 0 if sealed is None else log.size - sealed.edge.size
+        return added if 0 < added <= _visit_leaves() else 0
+
+    async def _extended(self, logs: Sequence[UnsealedLog]) -> list[_Due]:
+        """What is to be signed of logs by their right edges: of those whose edge leads to the log as it is. The others
+        must be checked as a whole."""
+        growing = []
+        for log in logs:
+            sealed = self._sealed.pop(log.tenant, None)
+            if sealed is not None:
+                growing.append(_Growing(log, sealed.origin, sealed.edge, {}))
+        slices = [each for one in growing for each in one.slices()]
+        for some in _groups(slices, lambda each: each[1].end - each[1].first, _READ_LEAVES):
+            found = await self._seals.read_leaves_of([(one.log.tenant, leaves) for one, leaves in some])
+            for (one, leaves), hashes in zip(some, found, strict=True):
+                one.extend(leaves, hashes)
+            await asyncio.sleep(0)
+        return [one.due() for one in growing if one.leads_to_its_log]
 
     async def _roots(self, tenant: str, head: Head, earlier: Sequence[int]) -> list[bytes]:
         """The root of the log, and those that it had at earlier sizes, from the hashes that are stored."""
         return await hashes_of(self._seals, tenant, [LeafRange(0, size) for size in (head.size, *earlier)])
 
-    async def _sign(self, due: Sequence[_Due]) -> set[str]:
+    async def _sign(self, due: Sequence[_Due]) -> dict[str, WhenceError]:
         """Record what is signed of some logs, and only then publish it. The edge of a log is kept if its checkpoint is
         the newest now.
 
-        Returns the tenants whose log was signed: all but those of which the record has another state, which this one
-        does not extend. The threads of the store work while this one waits, since each would slow the other down.
+        Returns an error for each tenant whose log was not: NotSealable if the record has another state of it, which
+        this one does not extend, or what kept the store from storing its checkpoint. The threads of the store work
+        while this one waits, since each would slow the other down.
         """
-        recorded = await _all_of(self._seals.record_signed(each.origin.name, each.signed) for each in due)
+        if not due:
+            return {}
+        recorded = await self._seals.record_signed([(each.origin.name, each.signed) for each in due])
         allowed = [each for each, is_allowed in zip(due, recorded, strict=True) if is_allowed]
-        checkpoints = [(each, self._checkpoint(each)) for each in allowed]
-        stored = await _all_of(
-            self._seals.put_checkpoint(each.tenant, checkpoint, each.origin.size, each.tiles)
-            for each, checkpoint in checkpoints
-        )
-        for each, is_newest in zip(allowed, stored, strict=True):
-            if is_newest:
+        new: list[NewCheckpoint] = []
+        for each in allowed:
+            new.append(NewCheckpoint(each.tenant, self._checkpoint(each), each.origin.size, each.tiles))
+            if len(new) % _SIGNED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        stored = await self._seals.put_checkpoints(new)
+        failed: dict[str, WhenceError] = {
+            each.tenant: NotSealable(_SIGNED_MEANWHILE)
+            for each, is_allowed in zip(due, recorded, strict=True)
+            if not is_allowed
+        }
+        for each, result in zip(allowed, stored, strict=True):
+            if isinstance(result, WhenceError):
+                failed[each.tenant] = result
+                continue
+            self._stopped.pop(each.tenant, None)
+            if result:
                 self._published.add(each.tenant)
                 origin = msgspec.structs.replace(each.origin, size=each.edge.size)
                 self._sealed[each.tenant] = _Sealed(origin, each.edge)
         while len(self._sealed) > _EDGES_MAX:
             del self._sealed[next(iter(self._sealed))]
-        return {each.tenant for each in allowed}
+        return failed
 
     def _checkpoint(self, due: _Due) -> SealedCheckpoint:
         """The checkpoint of a log, signed by its keys, and by the former one where that still signs."""
@@ -434,6 +520,29 @@ class Sealing:
                 return False
             self._leased_until = now + _KEEP_S
         return True
+
+
+def _visit_leaves() -> int:
+    """How many leaves are hashed of one log, or of a group of them, before others have their turn."""
+    return _VISIT_SLICES * _SLICE_TILES * TILE_WIDTH
+
+
+def _groups(
+    items: Iterable[Item], weight: Callable[[Item], int], weight_max: int, count_max: int | None = None
+) -> Iterator[list[Item]]:
+    """The items in order, in groups of at most `count_max` whose weights come to at most `weight_max`. An item that is
+    heavier is alone."""
+    group: list[Item] = []
+    total = 0
+    for item in items:
+        more = weight(item)
+        if group and (len(group) == count_max or total + more > weight_max):
+            yield group
+            group, total = [], 0
+        group.append(item)
+        total += more
+    if group:
+        yield group
 
 
 async def _all_of(work: Iterable[Awaitable[Any]]) -> list[Any]:

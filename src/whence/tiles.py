@@ -249,7 +249,10 @@ class RightEdge:
                 self._partial[level] = hashes
         return grown
 
+    def packed(self) -> bytes:
+        """The compact range of all leaves so far, packed; see `CompactRange`."""
+        return b"".join([hash_ for _, hash_ in sorted(self._subtrees.items(), reverse=True)])
+
     def root(self) -> bytes:
         """The Merkle tree head of all leaves so far."""
-        largest_first = sorted(self._subtrees.items(), reverse=True)
-        return CompactRange(self.size, b"".join(each for _, each in largest_first)).root()
+        return CompactRange(self.size, self.packed()).root()

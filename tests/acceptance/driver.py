@@ -20,6 +20,7 @@ from whence.errors import StoreRefused, WhenceError
 from whence.storage import Write
 from whence.storage.sqlite import connection
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.thread_writer import ThreadWriter
 from whence.storage.sqlite.writer import Writer
 
 _PR_SET_PTRACER = 0x59616D61
@@ -74,6 +75,7 @@ async def obey(path: str) -> None:
         say(f"refused {error}")
         return
     store._writing.execute("PRAGMA wal_autocheckpoint = 1")  # each commit is followed by a checkpoint
+    assert isinstance(store._writer, ThreadWriter)
     say(f"opened {os.getpid()} {store._writer._thread.native_id}")
     for word, *rest in lines():
         if word == "append":

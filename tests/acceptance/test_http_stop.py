@@ -2,7 +2,9 @@
 
 import contextlib
 import http.client
+import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -10,9 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.history import History
 from tests.acceptance.running import Running, running, seed, tell
-from tests.acceptance.traffic import Clients, counts, found
+from tests.acceptance.traffic import Clients, body_of, counts, found, new_content
 from tests.examples import soak
 
 ROUNDS = 100 if soak() else 5
@@ -29,6 +33,16 @@ from whence.cli import main
 sys.exit(main())
 """
 """Mutant: the server waits for its open requests without a limit."""
+
+AS_UVICORN = """
+import sys
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from whence.api.http_protocol import LimitedProtocol
+LimitedProtocol.shutdown = HttpToolsProtocol.shutdown
+from whence.cli import main
+sys.exit(main())
+"""
+"""Mutant: idle connections are closed when the stop begins, and the next answers do not say that they are the last."""
 
 
 @contextlib.contextmanager
@@ -134,3 +148,105 @@ def test_a_server_that_waits_for_its_requests_would_be_seen(tmp_path: Path) -> N
             code, seconds = server.terminate(STOPPED_S)
             print(f"mutant: code={code} after {seconds:.1f} s")
             assert code != 0 and seconds >= STOPPED_S
+
+
+class ClosedLoop:
+    """Clients that keep their connections, and send a request as soon as the one before is answered. One opens another
+    connection only after `Connection: close`, or when the end of its own came before it had sent anything."""
+
+    def __init__(self, server: Running, key: str, number: int = 12) -> None:
+        self.server = server
+        self.key = key
+        self.seen: Counter[str] = Counter()
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(random.Random(each),)) for each in range(number)]
+
+    def __enter__(self) -> "ClosedLoop":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(30)
+
+    @property
+    def failures(self) -> int:
+        return sum(number for what, number in self.seen.items() if what.startswith("failed"))
+
+    def _run(self, chance: random.Random) -> None:
+        while not self.over.is_set():
+            try:
+                connection = self.server.connect()
+            except ConnectionRefusedError:
+                return  # the server has ended
+            with contextlib.closing(connection):
+                self._use(connection, chance)
+
+    def _use(self, connection: http.client.HTTPConnection, chance: random.Random) -> None:
+        headers = {"X-API-Key": self.key, "Content-Type": "application/json"}
+        while not self.over.is_set():
+            connection.sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                assert connection.sock.recv(1) == b""
+                self.seen["ended"] += 1
+                return
+            connection.sock.settimeout(20)
+            method, path, body = chance.choice((("GET", "/livez", None), ("POST", "/api/v1/events", b"")))
+            try:
+                connection.request(method, path, None if body is None else body_of(*new_content(chance)), headers)
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.seen[f"failed: {type(error).__name__}"] += 1
+                return
+            self.seen[str(answer.status)] += 1
+            if answer.will_close:
+                self.seen["told"] += 1
+                return
+
+
+def stop_under(server: Running, processes: int) -> ClosedLoop:
+    """Stop a server, or one of its acceptors, under such clients."""
+    key = server.key()
+    server.start()
+    with ClosedLoop(server, key) as clients:
+        time.sleep(0.5)
+        if processes == 1:
+            code, seconds = server.terminate()
+            assert code == 0 and seconds <= STOPPED_S
+        else:
+            before = server.processes()["acceptor-1"]
+            os.kill(before, signal.SIGTERM)
+            until = time.monotonic() + STOPPED_S
+            while server.processes().get("acceptor-1", before) == before:
+                assert time.monotonic() < until, "the acceptor was not replaced"
+                time.sleep(0.01)
+            time.sleep(0.5)
+    return clients
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_no_client_of_a_closed_loop_sees_the_stop_as_an_error(
+    processes: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Neither when the one process ends, nor when one of several acceptors is replaced."""
+    rounds = 30 if soak() else 1
+    for _ in range(rounds):
+        with running(WHENCE_PROCESSES=str(processes)) as server:
+            clients = stop_under(server, processes)
+        tell(record_property, f"processes={processes} {dict(clients.seen)}")
+        assert clients.failures == 0 and clients.seen["told"] > 0, clients.seen
+        assert {what for what in clients.seen if what.isdigit()} <= {"200", "201"}
+
+
+def test_a_stop_that_closes_at_once_is_found(tmp_path: Path) -> None:
+    """As uvicorn stops, some clients fail."""
+    mutant = tmp_path / "as_uvicorn.py"
+    mutant.write_text(AS_UVICORN)
+    for _ in range(10):
+        with running(mutant=mutant, WHENCE_PROCESSES="1") as server:
+            if stop_under(server, 1).failures:
+                return
+    pytest.fail("no client failed")

@@ -18,6 +18,7 @@ from tests.acceptance.history import Found, History, Verdict
 from tests.acceptance.running import seed
 from tests.acceptance.tools import in_memory
 from tests.examples import soak
+from whence import durable_files
 from whence.errors import StoreRefused, WhenceError
 from whence.events import NewEvent
 from whence.permissions import READ, new_api_key
@@ -211,7 +212,7 @@ def run(states: int, chosen: int, broken: Broken = lambda _store: None, enough: 
             source, lost = folder / f"source-{number}", folder / "lost"
             source.mkdir()
             lost.mkdir(exist_ok=True)
-            with recording(highwater) as steps:
+            with recording(highwater, durable_files) as steps:
                 histories = write_log(source / "log.db", steps, rng, broken)
             figures.checkpoints += checkpoints(steps)
             todo = min(STATES_OF_RECORDING, states - figures.states)

@@ -16,7 +16,7 @@ import apsw
 import pytest
 
 from tests.acceptance.running import Running, running, seed, tell
-from tests.acceptance.test_http_kill import ACKNOWLEDGE_FIRST, Killing
+from tests.acceptance.test_http_kill import Killing
 from tests.acceptance.tools import missing
 from tests.acceptance.traffic import Clients, body_of, get, new_content
 from tests.databases import fresh_database
@@ -27,6 +27,32 @@ MUTANT_ROUNDS = 12
 GONE_S = 5.0
 PROCESSES = {"WHENCE_PROCESSES": "3"}
 VICTIMS = ("acceptor", "writer", "supervisor")
+
+ACKNOWLEDGE_FIRST = """
+import sys
+from whence.cli import main
+from whence.storage.sqlite.loop_writer import LoopWriter
+
+def run_next(self):
+    if self._connection.in_transaction or not self._waiting:
+        return
+    group, loop = list(self._waiting), self._waiting[0].loop
+    self._waiting.clear()
+    self._run_group(group)
+    for job in group:
+        job.resolve()
+    loop.call_later(0.05, commit, self, loop)
+
+def commit(self, loop):
+    self._connection.execute("COMMIT")
+    self._listener.group_committed()
+    self._high_water.record()
+    loop.call_soon(self._run_next)
+
+LoopWriter._run_next = run_next
+sys.exit(main())
+"""
+"""Mutant: the process that writes sends its answers 50 ms before it commits."""
 
 LOCK_OF_THE_WRITER = """
 import sys
@@ -140,7 +166,7 @@ def test_an_early_acknowledgement_would_be_seen(tmp_path: Path) -> None:
     """A writer that answers before it commits loses an acknowledged event when it is killed."""
     chance = random.Random(seed())
     mutant = tmp_path / "acknowledge_first.py"
-    mutant.write_text(ACKNOWLEDGE_FIRST.replace("@PAUSE@", "0.05"))
+    mutant.write_text(ACKNOWLEDGE_FIRST)
     with running(mutant=mutant, **PROCESSES) as server:
         killing = KillingOne(server, chance, "writer")
         server.start()

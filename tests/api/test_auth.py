@@ -246,6 +246,36 @@ async def test_many_requests_at_once_with_one_credential_look_it_up_a_few_times(
         assert lookups <= 4
 
 
+@catches(
+    replaced(auth, "_HANGING_S", 1e9, "each_waits_for_the_store"),
+    replaced(auth, "_HANGING_S", 0.0, "every_failure_is_that_of_all"),
+)
+async def test_who_waits_for_a_lookup_does_not_wait_for_many(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the store does not answer, it would not have answered those who wait either. A lookup that fails at once
+    says nothing of the others."""
+    clock = Clock()
+    authenticator = Authenticator(Settings(), store, clock)
+    secret, _ = await new_key(store)
+    find_key, seconds, failures = store.credentials.find_key, 1.8, [True] * 60
+
+    async def fails(hashed: bytes) -> Any:
+        await asyncio.sleep(0)
+        if failures and failures.pop():
+            clock.now += seconds
+            raise Unavailable("The store does not answer.")
+        return await find_key(hashed)
+
+    async def refusals() -> int:
+        asked = [authenticator.authenticate(request(bearer(secret))) for _ in range(60)]
+        return sum(isinstance(each, Unavailable) for each in await asyncio.gather(*asked, return_exceptions=True))
+
+    monkeypatch.setattr(store.credentials, "find_key", fails)
+    assert await refusals() == 60
+    assert len(failures) >= 56
+    seconds, failures = 0.01, [True] * 2  # those that are looked up at once
+    assert await refusals() == 2
+
+
 def one_that_has_begun(authenticator: Authenticator) -> Any:
     """Mutant of `_former_logs`: a request takes what was read before it came, or is read now."""
     running: list[Any] = []

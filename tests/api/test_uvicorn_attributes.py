@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 READ = frozenset(
     (
         "_unset_keepalive_if_required",
+        "app_state",
         "connections",
         "cycle",
         "flow",

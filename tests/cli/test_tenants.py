@@ -14,6 +14,7 @@ from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
 from whence.permissions import ADMIN, READ, WRITE
 from whence.sealing import StoreSecret
+from whence.storage.followers import Definition
 
 EVENTS = "/api/v1/events"
 
@@ -103,6 +104,23 @@ def test_nothing_is_deleted_without_its_name(cli: Cli, served: Served, api: http
     assert "legal hold" in run.fails(1, *delete, "--yes", tenant)
     assert api.get(EVENTS).json()["total"] == 1
     run.ok(*delete, "--despite-holds", "--yes", tenant)
+
+
+ONLY_KEYS = Mutant(
+    "a_tenant_is_events_and_keys",
+    "import whence.storage.sqlite.deletions as d\n"
+    "async def nothing(self, tenant): return False\n"
+    "d.SQLiteDeletions.has_anything = nothing",
+)
+
+
+@catches(ONLY_KEYS)
+def test_a_tenant_without_events_and_keys_is_deleted(cli: Cli, served: Served) -> None:
+    """It has a webhook, which somebody made with a token of an operator."""
+    served.wait(served.store.followers.put_definition(Definition("webhooks-only", "webhook", "other", 1, b"{}")))
+    delete = ("tenant", "delete", "webhooks-only", "--no-checkpoint", "--yes", "webhooks-only")
+    operator(cli, served).ok(*delete)
+    assert "no such tenant" in operator(cli, served).fails(3, *delete)
 
 
 ANY_TENANT = Mutant(

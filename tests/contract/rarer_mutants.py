@@ -22,7 +22,7 @@ from whence.storage import Write, sequencing
 from whence.storage.postgres import append as postgres_append
 from whence.storage.postgres import engine as postgres_engine
 from whence.storage.postgres.rows import EVENT_COLUMNS as POSTGRES_EVENT_COLUMNS
-from whence.storage.sqlite import append, engine, readers, writer
+from whence.storage.sqlite import append, engine, readers, thread_writer
 from whence.storage.sqlite.rows import EVENT_COLUMNS
 from whence.wire.times import format_time
 
@@ -115,7 +115,7 @@ def request_in_pieces(patch: Patch) -> None:
 
         return append_
 
-    patch.setattr(writer, "_GROUP_MAX", 1)
+    patch.setattr(thread_writer, "GROUP_MAX", 1)
     for store in (engine.SQLiteStore, postgres_engine.PostgresStore):
         around(patch, store, "append", make)
 

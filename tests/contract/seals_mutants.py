@@ -6,6 +6,8 @@ import pytest
 
 from tests.contract.faults import around, breaks, everywhere, reword
 from tests.contract.followers_mutants import of_any_tenant
+from whence.storage.postgres.seals import PostgresSeals
+from whence.storage.sqlite.seals import SQLiteSeals
 from whence.storage.sqlite.signed_record import SignedRecord
 
 Patch = pytest.MonkeyPatch
@@ -122,6 +124,59 @@ def another_root_is_signed(patch: Patch) -> None:
 
     around(patch, SignedRecord, "put_all", make)
     reword(patch, "record_signed", postgres=("AND s.root = excluded.root", ""))
+
+
+SEALS = (SQLiteSeals, PostgresSeals)
+
+
+@breaks("sqlite", "postgres")
+def leaves_of_the_first_for_all(patch: Patch) -> None:
+    """Whichever logs are asked for, the answer is about the first of them."""
+
+    def make(real: Any) -> Any:
+        async def read_leaves_of(self: Any, wanted: Any) -> Any:
+            return await real(self, [(wanted[0][0], leaves) for _, leaves in wanted])
+
+        return read_leaves_of
+
+    for seals in SEALS:
+        around(patch, seals, "read_leaves_of", make)
+
+
+@breaks("sqlite", "postgres")
+def one_that_is_refused_is_all(patch: Patch) -> None:
+    """If one of several states must not be signed, none of them is recorded."""
+
+    def make(real: Any) -> Any:
+        async def record_signed(self: Any, wanted: Any) -> Any:
+            known = [await self.get_signed(origin) for origin, _ in wanted]
+            if any(
+                last is not None and last.size > signed.size for last, (_, signed) in zip(known, wanted, strict=True)
+            ):
+                return [False] * len(wanted)
+            return await real(self, wanted)
+
+        return record_signed
+
+    for seals in SEALS:
+        around(patch, seals, "record_signed", make)
+
+
+@breaks("sqlite", "postgres")
+def none_after_one_that_is_refused(patch: Patch) -> None:
+    """The first checkpoint that does not follow its log's newest one ends the call."""
+
+    def make(real: Any) -> Any:
+        async def put_checkpoints(self: Any, new: Any) -> Any:
+            done: list[Any] = []
+            for each in new:
+                done += [False] if False in done else await real(self, [each])
+            return done
+
+        return put_checkpoints
+
+    for seals in SEALS:
+        around(patch, seals, "put_checkpoints", make)
 
 
 @breaks("sqlite", "postgres")

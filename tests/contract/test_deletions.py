@@ -124,7 +124,9 @@ async def test_a_tenant_without_events_leaves_a_former_log_too(real: Any) -> Non
     await real.credentials.put_session(Session(b"s" * 32, "oidc:ada", now + 60_000_000, "visited", ("admin",)))
     await real.followers.put_definition(Definition("defined", POLICY, "policy", 1, b"{}"))
     for tenant in ("keyed", "visited", "defined", "never was"):
+        assert await real.deletions.has_anything(tenant) is (tenant != "never was")
         await deleted(real, tenant)
+        assert not await real.deletions.has_anything(tenant)
         former = [(log.size, log.root, log.removed) for log in await real.deletions.former_logs(tenant)]
         assert former == [(0, EMPTY_ROOT, 0)][: tenant != "never was"], tenant
     assert await real.tenants() == []
@@ -167,15 +169,15 @@ async def test_hashes_of_a_former_log_are_not_stored(real: Any) -> None:
     for method, before, follows in (
         ("put_tiles", 0, 0),
         ("put_tiles", 0, 600),
-        ("put_checkpoint", 300, 0),
-        ("put_checkpoint", 300, 600),
+        ("put_checkpoints", 300, 0),
+        ("put_checkpoints", 300, 600),
     ):
         await stored(real, *map(new, range(before)))
         assert await sealing.seal(TENANT)
         await stored(real, *map(new, range(before, before + 300)))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(seals, method, _after_a_deletion(real, getattr(seals, method), follows))
-            await sealing.seal(TENANT)
+            await sealing.seal_all()
         await remove_former_logs(real)
         assert await select(real, TENANT, "SELECT tenant_no FROM tile") == []
         assert await sealing.seal(TENANT)
@@ -189,13 +191,12 @@ def _after_a_deletion(real: Any, put: Any, follows: int) -> Any:
     stored so many events."""
     meanwhile = [True]
 
-    async def deleted_first(self: Any, *arguments: Any) -> bool:
+    async def deleted_first(self: Any, *arguments: Any) -> Any:
         if meanwhile:
             meanwhile.clear()
             await deleted(real)
             await stored(real, *(new(number, actor_id="grace") for number in range(follows)))
-        done: bool = await put(self, *arguments)
-        return done
+        return await put(self, *arguments)
 
     return deleted_first
 

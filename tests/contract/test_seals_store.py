@@ -1,6 +1,7 @@
 """What makes logs provable: the promises of every store that can be served."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from whence.merkle_proofs import LeafRange
 from whence.notes import parse_verifier_key
 from whence.sealer import NotSealable, Sealing
 from whence.sealing import StoreSecret
-from whence.storage.seals import HOUR_US, Origin, SealedCheckpoint, Signed, TileRow, hashes_of
+from whence.storage.seals import HOUR_US, NewCheckpoint, Origin, SealedCheckpoint, Signed, TileRow, hashes_of
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.tiles import Tile
 
@@ -33,6 +34,21 @@ def checkpoint(size: int, at: int = 0, epoch: int = 1) -> SealedCheckpoint:
 
 async def sizes(real: Any, before: int | None = None, limit: int = 100, tenant: str = TENANT) -> list[int]:
     return [each.size for each in await real.seals.list_checkpoints(tenant, before, limit)]
+
+
+async def put(real: Any, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()) -> bool:
+    """Store a checkpoint of the first tenant."""
+    [stored] = await real.seals.put_checkpoints([NewCheckpoint(TENANT, checkpoint, after, tuple(tiles))])
+    return bool(stored)
+
+
+async def unsealed(real: Any) -> list[str]:
+    return [log.tenant for log in await real.seals.unsealed()]
+
+
+async def record(real: Any, origin: str, signed: Signed) -> bool:
+    [is_allowed] = await real.seals.record_signed([(origin, signed)])
+    return bool(is_allowed)
 
 
 async def grown(real: Any, *tenants: str) -> None:
@@ -60,14 +76,14 @@ async def test_an_origin_is_made_once(real: Any) -> None:
 @catches(mutants.every_log_is_unsealed)
 async def test_logs_that_grew_are_unsealed(real: Any) -> None:
     """Until they have a checkpoint of their size."""
-    assert await real.seals.unsealed() == []
+    assert await unsealed(real) == []
     await grown(real, OTHER, TENANT)
-    assert await real.seals.unsealed() == [TENANT, OTHER]
+    assert await unsealed(real) == [TENANT, OTHER]
     await real.seals.add_origin(TENANT, FIRST)
-    assert await real.seals.put_checkpoint(TENANT, checkpoint(1), 0)
-    assert await real.seals.unsealed() == [OTHER]
+    assert await put(real, checkpoint(1), 0)
+    assert await unsealed(real) == [OTHER]
     await stored(real, new(2))
-    assert await real.seals.unsealed() == [TENANT, OTHER]
+    assert await unsealed(real) == [TENANT, OTHER]
 
 
 @catches(mutants.any_checkpoint_is_the_next)
@@ -75,21 +91,20 @@ async def test_a_checkpoint_is_stored_after_the_one_before_it(real: Any) -> None
     """One that was made from an older state is refused, and so is one that is not larger. Of several at once, one is
     stored."""
     await grown(real, TENANT)
-    put = real.seals.put_checkpoint
-    assert not await put(TENANT, checkpoint(1), 0)  # no origin yet
+    assert not await put(real, checkpoint(1), 0)  # no origin yet
     await real.seals.add_origin(TENANT, FIRST)
-    assert sorted(await asyncio.gather(*[put(TENANT, checkpoint(size), 0) for size in (3, 4, 5)])) == [
+    assert sorted(await asyncio.gather(*[put(real, checkpoint(size), 0) for size in (3, 4, 5)])) == [
         False,
         False,
         True,
     ]
     [first] = await sizes(real)
     assert (await real.seals.list_origins(TENANT))[-1].size == first
-    assert not await put(TENANT, checkpoint(9), 0)
-    assert not await put(TENANT, checkpoint(first), first)
-    assert not await put(TENANT, checkpoint(1), first)
+    assert not await put(real, checkpoint(9), 0)
+    assert not await put(real, checkpoint(first), first)
+    assert not await put(real, checkpoint(1), first)
     tile = TileRow(1, 0, bytes(32))
-    assert await put(TENANT, checkpoint(9), first, [tile])
+    assert await put(real, checkpoint(9), first, [tile])
     assert await real.seals.read_tiles(TENANT, [Tile(1, 0, 1)]) == [tile.hashes]
     assert await real.seals.list_checkpoints(TENANT, None, 1) == [checkpoint(9)]
 
@@ -101,7 +116,7 @@ async def test_the_latest_and_the_first_of_each_hour_are_kept(real: Any) -> None
     await real.seals.add_origin(TENANT, FIRST)
     last = 0
     for size, at in ((2, 10), (3, 20), (5, 99), (6, 100), (8, 101), (9, 199), (11, 420)):
-        assert await real.seals.put_checkpoint(TENANT, checkpoint(size, at), last)
+        assert await put(real, checkpoint(size, at), last)
         last = size
     assert await sizes(real) == [11, 6, 2]
     assert await sizes(real, limit=2) == [11, 6]
@@ -115,12 +130,12 @@ async def test_checkpoints_are_those_of_the_origin_in_use(real: Any) -> None:
     """A new epoch begins with none, and may be sealed from its first leaf on."""
     await grown(real, TENANT)
     await real.seals.add_origin(TENANT, FIRST)
-    await real.seals.put_checkpoint(TENANT, checkpoint(1), 0)
+    await put(real, checkpoint(1), 0)
     await real.seals.add_origin(TENANT, Origin(2, "log.example/acme/2", "key 2"))
     assert await sizes(real) == []
-    assert await real.seals.unsealed() == [TENANT]
+    assert await unsealed(real) == [TENANT]
     assert await real.seals.last_checkpoint(TENANT, 2) is None
-    assert await real.seals.put_checkpoint(TENANT, checkpoint(1, epoch=2), 0)
+    assert await put(real, checkpoint(1, epoch=2), 0)
     assert await sizes(real) == [1]
     assert await real.seals.last_checkpoint(TENANT, 1) == checkpoint(1)
     assert await real.seals.last_checkpoint(TENANT, 2) == checkpoint(1, epoch=2)
@@ -163,14 +178,40 @@ async def test_what_was_signed_is_never_undone(real: Any) -> None:
     """For each origin by itself: no smaller size, and no other root. The same again may be signed again."""
     root, other = bytes(32), bytes([1]) * 32
     assert await real.seals.get_signed("log/a/1") is None
-    assert await real.seals.record_signed("log/a/1", Signed(5, root))
-    assert not await real.seals.record_signed("log/a/1", Signed(4, root))
-    assert not await real.seals.record_signed("log/a/1", Signed(5, other))
-    assert await real.seals.record_signed("log/a/1", Signed(5, root))
-    assert await real.seals.record_signed("log/b/1", Signed(1, other))
-    assert await real.seals.record_signed("log/a/1", Signed(6, other))
+    assert await record(real, "log/a/1", Signed(5, root))
+    assert not await record(real, "log/a/1", Signed(4, root))
+    assert not await record(real, "log/a/1", Signed(5, other))
+    assert await record(real, "log/a/1", Signed(5, root))
+    assert await record(real, "log/b/1", Signed(1, other))
+    assert await record(real, "log/a/1", Signed(6, other))
     assert await real.seals.get_signed("log/a/1") == Signed(6, other)
     assert await real.seals.get_signed("log/b/1") == Signed(1, other)
+
+
+@catches(
+    mutants.leaves_of_the_first_for_all, mutants.one_that_is_refused_is_all, mutants.none_after_one_that_is_refused
+)
+async def test_several_logs_share_a_call(real: Any, kind: Kind) -> None:
+    """Each is answered by itself: one that is refused changes nothing for the others."""
+    tenants = ["a", "b", "c"]
+    for number, tenant in enumerate(tenants):
+        await stored(real, *map(new, range(number + 1)), tenant=tenant)
+        await real.seals.add_origin(tenant, Origin(1, f"log/{tenant}/1", "key"))
+    assert [(log.tenant, log.size) for log in await real.seals.unsealed()] == [("a", 1), ("b", 2), ("c", 3)]
+    leaves = [b"".join(leaf for leaf, _ in await kind.hashes(real, tenant)) for tenant in tenants]
+    wanted = [(tenant, LeafRange(0, 9)) for tenant in (*tenants, "nobody")]
+    assert await real.seals.read_leaves_of(wanted) == [*leaves, b""]
+    assert await record(real, "log/b/1", Signed(9, bytes(32)))
+    signed = [(f"log/{tenant}/1", Signed(number + 1, bytes(32))) for number, tenant in enumerate(tenants)]
+    assert await real.seals.record_signed(signed) == [True, False, True]
+    assert [await real.seals.get_signed(origin) for origin, _ in signed] == [
+        signed[0][1],
+        Signed(9, bytes(32)),
+        signed[2][1],
+    ]
+    checkpoints = [NewCheckpoint(tenant, checkpoint(1), 5 * (tenant == "b")) for tenant in (*tenants, "nobody")]
+    assert await real.seals.put_checkpoints(checkpoints) == [True, False, True, False]
+    assert [await sizes(real, tenant=tenant) for tenant in tenants] == [[1], [], [1]]
 
 
 @catches(mutants.a_leaf_before_the_range)
@@ -188,7 +229,7 @@ async def test_a_log_is_sealed(real: Any, kind: Kind) -> None:
         root = plain_root([leaf for leaf, _ in await kind.hashes(real, TENANT)])
         assert verified == ("log.example/acme/1", size, root)
         assert await real.seals.get_signed(origin.name) == Signed(size, root)
-    assert await real.seals.record_signed(origin.name, Signed(300, root))
+    assert await record(real, origin.name, Signed(300, root))
     await stored(real, new(999))
     with pytest.raises(NotSealable, match="shorter"):
         await sealers[0].seal(TENANT)
@@ -243,13 +284,13 @@ def test_a_record_survives_a_torn_line_and_refuses_a_damaged_one(tmp_path: Path)
     path = tmp_path / "log.db"
     record = SignedRecord(str(path))
     for size in (1, 2, 3):
-        assert record.put("log/a/1", Signed(size, bytes([size]) * 32))
+        assert record.put_all([("log/a/1", Signed(size, bytes([size]) * 32))]) == [True]
     file = tmp_path / "log.db.signed"
     whole = file.read_bytes()
     file.write_bytes(whole[:-5])
     again = SignedRecord(str(path))
     assert again.get("log/a/1") == Signed(2, bytes([2]) * 32)
-    assert again.put("log/a/1", Signed(3, bytes([3]) * 32))
+    assert again.put_all([("log/a/1", Signed(3, bytes([3]) * 32))]) == [True]
     assert file.read_bytes() == whole
     file.write_bytes(whole.replace(b" 2 ", b" 9 "))
     with pytest.raises(Unsound, match="damaged"):
@@ -260,9 +301,9 @@ def test_a_record_is_written_anew_when_it_is_long(tmp_path: Path, monkeypatch: p
     """It keeps the last line of each origin."""
     monkeypatch.setattr("whence.storage.sqlite.signed_record._LINES_MAX", 5)
     record = SignedRecord(str(tmp_path / "log.db"))
-    record.put("log/b/1", Signed(7, bytes(32)))
+    record.put_all([("log/b/1", Signed(7, bytes(32)))])
     for size in range(1, 30):
-        assert record.put("log/a/1", Signed(size, bytes(32)))
+        assert record.put_all([("log/a/1", Signed(size, bytes(32)))]) == [True]
     again = SignedRecord(str(tmp_path / "log.db"))
     assert (again.get("log/a/1"), again.get("log/b/1")) == (Signed(29, bytes(32)), Signed(7, bytes(32)))
     assert len((tmp_path / "log.db.signed").read_bytes().splitlines()) < 10

@@ -101,7 +101,7 @@ class Fuse:
         for owner, name in (
             *((store.followers, name) for name in ("put_definition", "delete_definition")),
             *((store.removals, name) for name in ("erase_payloads", "purge", "erase_actor", "scrub")),
-            *((store.seals, name) for name in ("put_tiles", "record_signed", "put_checkpoint")),
+            *((store.seals, name) for name in ("put_tiles", "record_signed", "put_checkpoints")),
             (store, "append"),
             *INSIDE,
         ):

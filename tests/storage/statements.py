@@ -20,7 +20,7 @@ from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Del
 from whence.storage.postgres import connections
 from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.removals import REMOVED_AT_ONCE, Erased, Purge
-from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow, hashes_of
+from whence.storage.seals import NewCheckpoint, Origin, SealedCheckpoint, Signed, TileRow, hashes_of
 from whence.trace import TraceRequest
 from whence.wire.ids import parse_reference
 
@@ -239,17 +239,18 @@ async def _follow(store: Any) -> None:
 
 async def _seal(store: Any) -> None:
     seals = store.seals
-    assert await seals.unsealed() == [TENANT]
+    assert [log.tenant for log in await seals.unsealed()] == [TENANT]
     origin = await seals.add_origin(TENANT, Origin(1, "log/airline/1", "key"))
     assert await seals.list_origins(TENANT) == [origin]
     assert await seals.count_tiled(TENANT) == 0
-    leaves = await seals.read_leaves(TENANT, LeafRange(0, 256))
+    [leaves] = await seals.read_leaves_of([(TENANT, LeafRange(0, 256))])
     await seals.put_tiles(TENANT, [TileRow(1, 0, leaves[:32])])
     assert len(await hashes_of(seals, TENANT, [LeafRange(0, 256), LeafRange(0, 3)])) == 2
-    assert await seals.record_signed(origin.name, Signed(1, bytes(32)))
+    assert await seals.record_signed([(origin.name, Signed(1, bytes(32)))]) == [True]
     assert await seals.get_signed(origin.name) == Signed(1, bytes(32))
     for after, size in ((0, 1), (1, 2)):
-        assert await seals.put_checkpoint(TENANT, SealedCheckpoint(1, size, bytes(32), NOON, "note"), after)
+        new = NewCheckpoint(TENANT, SealedCheckpoint(1, size, bytes(32), NOON, "note"), after)
+        assert await seals.put_checkpoints([new]) == [True]
     assert len(await seals.list_checkpoints(TENANT, None, 9)) == 2
     assert await seals.last_checkpoint(TENANT, 1) is not None
     assert await seals.get_evidence(TENANT, FAILED_EVENT) is not None

@@ -22,7 +22,7 @@ from whence.storage import create_store, verify_store
 from whence.storage.deletions import DeletionRefused, LogGrew
 from whence.storage.followers import Definition
 from whence.storage.removals import HOLD, POLICY, REMOVAL
-from whence.storage.seals import SealedCheckpoint
+from whence.storage.seals import NewCheckpoint, SealedCheckpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -78,7 +78,7 @@ async def test_only_the_checkpoint_of_the_whole_log_will_do(store: Any) -> None:
     [origin] = await store.seals.list_origins(TENANT)
     head = await store.head(TENANT)
     forged = SealedCheckpoint(1, 6, head.root, 0, f"{origin.name}\n6\n{head.root.hex()}\n\n— somebody AAAA\n")
-    assert await store.seals.put_checkpoint(TENANT, forged, 5)
+    assert await store.seals.put_checkpoints([NewCheckpoint(TENANT, forged, 5)]) == [True]
     with pytest.raises(DeletionRefused, match="not one of this log"):
         await delete_tenant(store, TENANT, kept.append, patience_s=0)
     assert kept == []

@@ -1,6 +1,7 @@
 """What was erased is erased again when a backup that still has it is restored."""
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from whence.storage.postgres import deletions as postgres_deletions
 from whence.storage.postgres import engine as postgres_engine
 from whence.storage.postgres import removals as postgres_removals
 from whence.storage.removals import Erased
+from whence.storage.sqlite import erasure_ledger
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 
 pytestmark = pytest.mark.anyio
@@ -161,6 +163,51 @@ def test_a_line_is_whole_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
             ledger.add("acme", [(position, bytes(32)) for position in range(1, 20)])
     assert ledger.read() == []
     ledger.add("acme", [(3, bytes(32))])
+    assert ledger.read() == [Erased("acme", ((3, bytes(4)),))]
+
+
+@catches(replaced(erasure_ledger.fcntl, "flock", lambda *_: None, "nobody_has_the_lock"))
+def test_two_threads_spoil_no_line_on_a_disk_that_gets_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk takes a part of one line. Another thread, for whose line there is room again, does not go on in it."""
+    real, begun, full = os.write, threading.Event(), threading.Event()
+
+    def write(fd: int, data: bytes) -> int:
+        if threading.current_thread() is not first:
+            return real(fd, data)
+        if begun.is_set():
+            full.wait(10)
+            raise OSError(28, "No space left on device")
+        written = real(fd, data[:40])
+        begun.set()
+        return written
+
+    def add_many() -> None:
+        with pytest.raises(OSError, match="No space"):
+            ErasureLedger(str(tmp_path / "log.db")).add("acme", [(position, bytes(32)) for position in range(1, 20)])
+
+    ledger = ErasureLedger(str(tmp_path / "log.db"))
+    first = threading.Thread(target=add_many)
+    second = threading.Thread(target=ledger.add, args=("acme", [(3, bytes(32))]))
+    end_torn_line, looked = erasure_ledger._end_torn_line, threading.Event()
+
+    def look_and_wait(fd: int) -> None:
+        """The second thread looks at the end of the file before the first writes a part of its line."""
+        end_torn_line(fd)
+        if threading.current_thread() is second:
+            looked.set()
+            begun.wait(0.3)
+        elif second.ident is None:
+            second.start()
+            looked.wait(0.3)
+
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(erasure_ledger, "_end_torn_line", look_and_wait)
+    first.start()
+    assert begun.wait(10)
+    second.join(0.3)
+    full.set()
+    first.join(10)
+    second.join(10)
     assert ledger.read() == [Erased("acme", ((3, bytes(4)),))]
 
 

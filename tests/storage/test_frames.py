@@ -23,8 +23,10 @@ from whence.storage.sqlite.frames import (
     encode_result,
     pack_error,
     pack_results,
+    pack_stored,
     unpack_error,
     unpack_results,
+    unpack_stored,
 )
 
 TEXT = st.text(max_size=20)
@@ -90,6 +92,13 @@ def decode_reply_of(result: object) -> msgspec.Raw:
     reply = decode_reply(only(encode_result(7, result)))
     assert isinstance(reply, Result) and reply.number == 7
     return reply.result
+
+
+def test_what_became_of_checkpoints_arrives() -> None:
+    """That they were stored or not, and errors as they were raised."""
+    *arrived, error = unpack_stored(decode_reply_of(pack_stored([True, False, Unavailable("Later.", 3)])))
+    assert arrived == [True, False]
+    assert isinstance(error, Unavailable) and vars(error) == vars(Unavailable("Later.", 3))
 
 
 @PROPERTY

@@ -14,7 +14,7 @@ from tests.storage.test_postgres_schema import refusal
 from whence.errors import Unavailable
 from whence.storage import create_store
 from whence.storage.postgres import append_function, connections
-from whence.storage.seals import Origin, SealedCheckpoint, TileRow
+from whence.storage.seals import NewCheckpoint, Origin, SealedCheckpoint, TileRow
 
 OTHER = 2
 
@@ -62,7 +62,7 @@ async def unchanged(anyio_backend: str) -> str:
     await add(store, new(1), new(2), tenant="other")
     for tenant in ("acme", "other"):
         await store.seals.add_origin(tenant, Origin(1, f"log.example/{tenant}/1", "a key"))
-        await store.seals.put_checkpoint(tenant, SealedCheckpoint(1, 1, bytes(32), 0, "a note"), 0)
+        await store.seals.put_checkpoints([NewCheckpoint(tenant, SealedCheckpoint(1, 1, bytes(32), 0, "a note"), 0)])
         await store.seals.put_tiles(tenant, [TileRow(1, 0, bytes(32))])
     await store.close()
     return made

@@ -16,7 +16,7 @@ from whence.storage import Head, create_store, migrate_store
 from whence.storage.followers import DELIVERED, Attempt, Delivery, Place
 from whence.storage.postgres import append, connections, engine, pages, tenants
 from whence.storage.postgres.tenants import NO_TENANT
-from whence.storage.seals import Origin, SealedCheckpoint, TileRow
+from whence.storage.seals import NewCheckpoint, Origin, SealedCheckpoint, TileRow
 from whence.storage.sql import load_blocks
 
 LOG_TABLES = ("head", "kind", "actor", "flow", "resource", "event", "bucket", "rollup_kind", "rollup_actor")
@@ -44,7 +44,7 @@ async def url() -> str:
         tried = Delivery("hook", 1, DELIVERED, 1, 1), Attempt("hook", 1, 1, 1, 1, 200, "", b"")
         await store.followers.record_attempts(tenant, [tried])
         await store.seals.add_origin(tenant, Origin(1, f"log/{tenant}/1", "key"))
-        await store.seals.put_checkpoint(tenant, SealedCheckpoint(1, 1, bytes(32), 1, "note"), 0)
+        await store.seals.put_checkpoints([NewCheckpoint(tenant, SealedCheckpoint(1, 1, bytes(32), 1, "note"), 0)])
         await store.seals.put_tiles(tenant, [TileRow(1, 0, bytes(32))])
     await store.close()
     return made

@@ -9,9 +9,9 @@ from typing import Any
 import apsw
 import pytest
 
-from whence.storage.sqlite import writer
+from whence.storage.sqlite import thread_writer
 from whence.storage.sqlite.engine import SQLiteStore
-from whence.storage.sqlite.writer import Writer
+from whence.storage.sqlite.thread_writer import ThreadWriter
 
 
 class Held:
@@ -175,7 +175,7 @@ def test_the_wait_is_short(tmp_path: Path) -> None:
 
 def test_mutant_endless_wait_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a limit to the wait, a stuck writer holds up the request."""
-    monkeypatch.setattr(writer, "_IDLE_WAIT_MAX_S", 60)
+    monkeypatch.setattr(thread_writer, "_IDLE_WAIT_MAX_S", 60)
     with pytest.raises(TimeoutError):
         with_store(tmp_path, returns_while_the_writer_is_stuck)
 
@@ -191,9 +191,9 @@ def test_mutant_missing_signal_is_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A writer that does not signal that it is busy, or signals that it is idle only after the commit."""
-    real = Writer._commit_group
+    real = ThreadWriter._commit_group
 
-    def commit_group(self: Writer, group: list[Any]) -> None:
+    def commit_group(self: ThreadWriter, group: list[Any]) -> None:
         signal = getattr(self._idle, moment)
         setattr(self._idle, moment, lambda: None)
         if moment == "set_busy":
@@ -201,6 +201,6 @@ def test_mutant_missing_signal_is_caught(
         real(self, group)
         setattr(self._idle, moment, signal)
 
-    monkeypatch.setattr(Writer, "_commit_group", commit_group)
+    monkeypatch.setattr(ThreadWriter, "_commit_group", commit_group)
     with pytest.raises(AssertionError):
         with_store(tmp_path, promise)

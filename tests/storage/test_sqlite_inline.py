@@ -16,10 +16,10 @@ from tests.storage.test_sqlite_writer import event
 from whence import rollups
 from whence.events import NewEvent, PageRequest, Query, Viewer
 from whence.storage import Write, sequencing
-from whence.storage.sqlite import append, engine, writer
+from whence.storage.sqlite import append, engine, thread_writer
 from whence.storage.sqlite.append import Appender
 from whence.storage.sqlite.engine import SQLiteStore
-from whence.storage.sqlite.writer import Writer
+from whence.storage.sqlite.thread_writer import ThreadWriter
 
 Scenario = Callable[[SQLiteStore, pytest.MonkeyPatch], Any]
 
@@ -131,23 +131,23 @@ def never_inline(patch: pytest.MonkeyPatch) -> None:
 
 
 def always_free(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Writer, "_is_free", property(lambda _self: True, lambda _self, _value: None), raising=False)
+    patch.setattr(ThreadWriter, "_is_free", property(lambda _self: True, lambda _self, _value: None), raising=False)
 
 
 def free_once(patch: pytest.MonkeyPatch) -> None:
     """Mutant: the writer counts as busy from its first request on."""
 
-    def free(self: Writer, value: bool) -> None:
+    def free(self: ThreadWriter, value: bool) -> None:
         self.__dict__["free"] = value and "free" not in self.__dict__
 
-    patch.setattr(Writer, "_is_free", property(lambda self: self.__dict__["free"], free), raising=False)
+    patch.setattr(ThreadWriter, "_is_free", property(lambda self: self.__dict__["free"], free), raising=False)
 
 
 def waiting_here(patch: pytest.MonkeyPatch) -> None:
     """Mutant: the event loop waits for the lock, as the writer thread does."""
-    real = Writer._run_inline
+    real = ThreadWriter._run_inline
 
-    def run_inline(self: Writer, *args: Any) -> None:
+    def run_inline(self: ThreadWriter, *args: Any) -> None:
         connection = self._connection
         self._connection = _Patient(connection)  # type: ignore[assignment]  # it stands in for the connection
         try:
@@ -155,7 +155,7 @@ def waiting_here(patch: pytest.MonkeyPatch) -> None:
         finally:
             self._connection = connection
 
-    patch.setattr(Writer, "_run_inline", run_inline)
+    patch.setattr(ThreadWriter, "_run_inline", run_inline)
 
 
 class _Patient:
@@ -163,7 +163,7 @@ class _Patient:
         self._connection = connection
 
     def set_busy_timeout(self, _milliseconds: int) -> None:
-        self._connection.set_busy_timeout(writer.BUSY_MS)
+        self._connection.set_busy_timeout(thread_writer.BUSY_MS)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
@@ -180,16 +180,16 @@ def long_work_here(patch: pytest.MonkeyPatch) -> None:
 
 
 def not_undone_here(patch: pytest.MonkeyPatch) -> None:
-    real = Writer._run_inline
+    real = ThreadWriter._run_inline
 
-    def run_inline(self: Writer, *args: Any) -> None:
+    def run_inline(self: ThreadWriter, *args: Any) -> None:
         self._roll_back = lambda: None  # type: ignore[method-assign]  # the mutant
         try:
             real(self, *args)
         finally:
-            self._roll_back = partial(Writer._roll_back, self)  # type: ignore[method-assign]  # and back
+            self._roll_back = partial(ThreadWriter._roll_back, self)  # type: ignore[method-assign]  # and back
 
-    patch.setattr(Writer, "_run_inline", run_inline)
+    patch.setattr(ThreadWriter, "_run_inline", run_inline)
 
 
 PROMISES: list[tuple[Scenario, tuple[Callable[[pytest.MonkeyPatch], None], ...]]] = [

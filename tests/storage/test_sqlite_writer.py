@@ -5,7 +5,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import apsw
@@ -16,6 +15,8 @@ from whence.events import NewEvent, PageRequest, Query, Viewer
 from whence.storage import Write
 from whence.storage.sqlite import append, writer
 from whence.storage.sqlite.engine import SQLiteStore
+from whence.storage.sqlite.loop_writer import LoopWriter
+from whence.storage.sqlite.thread_writer import ThreadWriter
 from whence.storage.sqlite.writer import Writer
 
 
@@ -32,9 +33,14 @@ def event(number: int = 0, **fields: Any) -> NewEvent:
     return NewEvent(**{**values, **fields})
 
 
-def with_store(tmp_path: Path, scenario: Callable[[SQLiteStore], Any]) -> Any:
+Kind = type[ThreadWriter | LoopWriter]
+
+BOTH = pytest.mark.parametrize("kind", [ThreadWriter, LoopWriter])
+
+
+def with_store(tmp_path: Path, scenario: Callable[[SQLiteStore], Any], kind: Kind = ThreadWriter) -> Any:
     async def run() -> Any:
-        store = SQLiteStore(str(tmp_path / "log.db"))
+        store = SQLiteStore(str(tmp_path / "log.db"), writer=kind)
         try:
             return await scenario(store)
         finally:
@@ -71,7 +77,8 @@ async def commit_fails_once(store: SQLiteStore) -> tuple[Any, list[Any]]:
     return error, [results, stats]
 
 
-def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path) -> None:
+@BOTH
+def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path, kind: Kind) -> None:
     """The requests of a failed commit raise Unavailable; the next request is stored at position 1."""
 
     async def scenario(store: SQLiteStore) -> None:
@@ -84,7 +91,7 @@ def test_a_failed_commit_fails_its_group_and_the_writer_goes_on(tmp_path: Path) 
         assert [(stat.actor_id, stat.total) for stat in stats] == [("planner", 1)]
         assert receipts[0][0].event == page.events[0]
 
-    with_store(tmp_path, scenario)
+    with_store(tmp_path, scenario, kind)
 
 
 def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +109,8 @@ def test_mutant_a_cache_filled_before_the_commit_is_caught(tmp_path: Path, monke
     with_store(tmp_path, scenario)
 
 
-def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path) -> None:
+@BOTH
+def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path, kind: Kind) -> None:
     """Of three requests in one commit, the atomic one in the middle has a conflict, and the others take positions 2
     and 3."""
 
@@ -125,7 +133,7 @@ def test_a_refused_request_leaves_the_others_of_its_commit_alone(tmp_path: Path)
             (3, event(3).id),
         ]
 
-    with_store(tmp_path, scenario)
+    with_store(tmp_path, scenario, kind)
 
 
 def test_a_conflict_in_a_plain_batch_is_a_receipt(tmp_path: Path) -> None:
@@ -144,8 +152,9 @@ def test_a_conflict_in_a_plain_batch_is_a_receipt(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-def test_an_exception_in_a_request_does_not_end_the_writer(tmp_path: Path) -> None:
-    """A defect in one request raises for its caller only; the same thread serves the requests after it."""
+@BOTH
+def test_an_exception_in_a_request_does_not_end_the_writer(tmp_path: Path, kind: Kind) -> None:
+    """A defect in one request raises for its caller only; the writer serves the requests after it."""
 
     async def scenario(store: SQLiteStore) -> None:
         def broken(connection: apsw.Connection) -> None:
@@ -156,7 +165,7 @@ def test_an_exception_in_a_request_does_not_end_the_writer(tmp_path: Path) -> No
         [receipts] = await asyncio.wait_for(store.append("t", [Write((event(0),))]), 5)
         assert isinstance(receipts, list)
 
-    with_store(tmp_path, scenario)
+    with_store(tmp_path, scenario, kind)
 
 
 def test_mutant_an_exception_that_ends_the_writer_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,54 +218,6 @@ def test_requests_that_wait_share_a_commit(tmp_path: Path) -> None:
     with_store(tmp_path, scenario)
 
 
-async def commits_of_requests_in_turns(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The commits of three requests: the second waits for the commit of the first, whose answer sets off the third."""
-    held, go, joined = threading.Event(), threading.Event(), threading.Event()
-    tasks: list[asyncio.Task[Any]] = []
-    commits: list[str] = []
-    loop = asyncio.get_running_loop()
-
-    def append(number: int) -> None:
-        tasks.append(asyncio.create_task(store.append(f"t{number}", [Write((event(number),))])))
-        loop.call_soon(joined.set)
-
-    def wait(_seconds: float) -> None:
-        loop.call_soon_threadsafe(append, 2)
-        joined.wait(5)
-
-    def hold(connection: apsw.Connection) -> None:
-        held.set()
-        go.wait(5)
-
-    store._writing.trace_v2(
-        apsw.SQLITE_TRACE_STMT, lambda trace: commits.append(trace["sql"]) if trace["sql"] == "COMMIT" else None
-    )
-    holding = store._writer.submit(hold)
-    await asyncio.to_thread(held.wait, 5)
-    append(1)
-    await asyncio.sleep(0.01)
-    joined.clear()
-    monkeypatch.setattr(store._writer, "_never", SimpleNamespace(wait=wait))
-    go.set()
-    await holding
-    await tasks[0]
-    if len(tasks) == 1:
-        append(2)
-    await asyncio.gather(*tasks)
-    return len(commits)
-
-
-def test_requests_do_not_take_turns_at_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that waited is committed together with one that follows an answer."""
-    assert with_store(tmp_path, lambda store: commits_of_requests_in_turns(store, monkeypatch)) == 2
-
-
-def test_mutant_requests_that_take_turns_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When nobody waits for others, each has a commit of its own."""
-    monkeypatch.setattr(writer, "_JOINED_MAX", 0)
-    assert with_store(tmp_path, lambda store: commits_of_requests_in_turns(store, monkeypatch)) == 3
-
-
 class FullLog:
     """A logger whose disk is full."""
 
@@ -264,7 +225,10 @@ class FullLog:
         raise OSError(28, "No space left on device")
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@BOTH
+def test_a_log_that_cannot_be_written_does_not_end_the_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
     """When a commit fails and the error cannot be logged either, the request fails and the next one is stored."""
     monkeypatch.setattr(writer, "_log", FullLog())
 
@@ -273,7 +237,7 @@ def test_a_log_that_cannot_be_written_does_not_end_the_writer(tmp_path: Path, mo
         assert isinstance(error, Unavailable)
         assert isinstance(receipts[0], list)
 
-    with_store(tmp_path, scenario)
+    with_store(tmp_path, scenario, kind)
 
 
 def test_mutant_a_writer_that_must_log_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,13 +112,13 @@ async def test_a_restore_of_all_that_was_signed_changes_no_origin(tmp_path: Path
 async def test_a_new_key_is_announced_under_the_former_one(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The former key signs the event that names the new one; then both sign for a week."""
     published = []
-    put = store.seals.put_checkpoint
+    put = store.seals.put_checkpoints
 
-    async def note(tenant: str, checkpoint: Any, *more: Any) -> bool:
-        published.append(checkpoint.note)
-        return bool(await put(tenant, checkpoint, *more))
+    async def note(new: Any) -> Any:
+        published.extend(each.checkpoint.note for each in new)
+        return await put(new)
 
-    monkeypatch.setattr(store.seals, "put_checkpoint", note)
+    monkeypatch.setattr(store.seals, "put_checkpoints", note)
     await ask(store, EpochReason.ROTATED)
     sealing = sealing_of(store)
     for _ in range(2):

@@ -24,6 +24,7 @@ from whence.sealer import NotSealable, Sealing, log_name_of
 from whence.sealing import StoreSecret
 from whence.storage import Head, create_store
 from whence.storage.seals import Signed, hashes_of
+from whence.storage.sqlite import seals
 from whence.storage.sqlite.signed_record import SignedRecord
 from whence.tiles import Tile, grown_tiles, partial_tiles, tiles_of
 
@@ -86,20 +87,8 @@ def _records_nothing(_self: SignedRecord, wanted: Sequence[Any]) -> list[bool]:
 records_nothing = replaced(SignedRecord, "put_all", _records_nothing, "records_nothing")
 
 
-class _AnyRoot(bytes):
-    """Equal to every root."""
-
-    def __eq__(self, _other: object) -> bool:
-        return True
-
-    def __ne__(self, _other: object) -> bool:
-        return False
-
-    __hash__ = bytes.__hash__
-
-
 signs_what_was_added_unseen = replaced(
-    sealer.RightEdge, "root", lambda _self: _AnyRoot(), "signs_what_was_added_unseen"
+    sealer._Growing, "leads_to_its_log", property(lambda _self: True), "signs_what_was_added_unseen"
 )
 
 
@@ -164,9 +153,9 @@ async def test_what_was_added_is_checked_too(store: Any) -> None:
         assert (await latest(store)).size == size
     await append(store, 6, 9)
     await execute(store, "UPDATE event SET leaf = zeroblob(32) WHERE key & 0xFFFFFFFFFF = 8")
-    with pytest.raises(NotSealable, match="do not make the root"):
-        await sealing.seal(TENANT)
+    await sealing.seal_all()
     assert (await latest(store)).size == 6
+    assert "do not make the root" in sealing.stopped[TENANT]
 
 
 async def test_a_sealer_that_lost_its_lease_checks_the_whole_log(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,11 +193,82 @@ async def test_a_log_that_must_not_be_signed_holds_up_no_other(store: Any) -> No
         for tenant in tenants:
             await stored(store, new(size), tenant=tenant)
         if size == 2:
-            assert await store.seals.record_signed("log.example/b/1", Signed(2, bytes(32)))
+            assert await store.seals.record_signed([("log.example/b/1", Signed(2, bytes(32)))]) == [True]
         await sealing.seal_all()
     assert sealing.stopped.keys() == {"b"}
     assert [(await store.seals.list_checkpoints(tenant, None, 1))[0].size for tenant in tenants] == [2, 1, 2]
     assert sealing.take_published() == set(tenants)
+
+
+def _put_together(connection: Any, new: Any) -> list[bool]:
+    """Mutant: one checkpoint that cannot be stored leaves out all of its group."""
+    return [seals._put_checkpoint(connection, each) for each in new]
+
+
+@catches(replaced(seals, "_put_separately", _put_together, "one_failure_is_that_of_its_group"))
+async def test_a_checkpoint_that_cannot_be_stored_holds_up_no_other(store: Any) -> None:
+    """Neither in its group nor after it. It is on record, and is stored when the store can."""
+    sealing, tenants = sealing_of(store), ["a", "b", "c"]
+    for tenant in tenants:
+        await stored(store, new(1), tenant=tenant)
+    await sealing.seal_all()
+    for tenant in tenants:
+        await stored(store, new(2), tenant=tenant)
+    fault = "SELECT RAISE(FAIL, 'this row cannot be written') WHERE NEW.tenant_no = 2"
+    await execute(store, f"CREATE TRIGGER fault BEFORE INSERT ON checkpoint BEGIN {fault}; END")
+    with pytest.raises(Unavailable, match="could not write a checkpoint"):
+        await sealing.seal_all()
+    assert [log.tenant for log in await store.seals.unsealed()] == ["b"]
+    assert (await store.seals.get_signed("log.example/b/1")).size == 2
+    assert sealing.stopped == {}
+    await execute(store, "DROP TRIGGER fault")
+    await sealing.seal_all()
+    assert await store.seals.unsealed() == []
+
+
+@catches(
+    replaced(Sealing, "_growth", lambda _self, _log: 1, "in_the_order_of_names"),
+    replaced(sealer, "_groups", lambda items, *_: iter([list(items)]), "all_in_one_group"),
+)
+async def test_a_long_log_is_sealed_after_short_ones(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By how much they grew, in groups of so many leaves, and last those of which this process knows nothing."""
+    monkeypatch.setattr(sealer, "_SLICE_TILES", 1)
+    monkeypatch.setattr(sealer, "_VISIT_SLICES", 1)
+    sealing, put = sealing_of(store), store.seals.put_checkpoints
+    for tenant in ("a", "b", "c"):
+        await stored(store, new(0), tenant=tenant)
+    await sealing.seal_all()
+    groups = []
+
+    async def note(given: Any) -> Any:
+        groups.append([each.tenant for each in given])
+        return await put(given)
+
+    monkeypatch.setattr(store.seals, "put_checkpoints", note)
+    for tenant, more in (("a", 255), ("b", 2), ("c", 1), ("d", 1)):
+        await stored(store, *map(new, range(1, more + 1)), tenant=tenant)
+    await sealing.seal_all()
+    assert groups == [["c", "b"], ["a"], ["d"]]
+
+
+async def test_leaves_of_many_logs_are_read_a_few_at_a_time(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that reading and hashing them holds up the event loop for little of it at once; all in one commit."""
+    monkeypatch.setattr(sealer, "_READ_LEAVES", 10)
+    sealing, tenants = sealing_of(store), [f"tenant-{number}" for number in range(9)]
+    for first, end in ((0, 1), (1, 5)):
+        for tenant in tenants:
+            await stored(store, *map(new, range(first, end)), tenant=tenant)
+        if first:
+            read, counts = store.seals.read_leaves_of, []
+
+            async def note(wanted: Any, read: Any = read, counts: list[int] = counts) -> Any:
+                counts.append(sum(leaves.end - leaves.first for _, leaves in wanted))
+                return await read(wanted)
+
+            monkeypatch.setattr(store.seals, "read_leaves_of", note)
+        await sealing.seal_all()
+    assert counts == [8, 8, 8, 8, 4]
+    assert await store.seals.unsealed() == []
 
 
 @catches(signs_what_does_not_extend)
@@ -240,11 +300,11 @@ async def test_what_is_signed_is_recorded_before_it_is_published(store: Any, mon
     sealing = sealing_of(store)
     await append(store, 0, 2)
 
-    async def crash(*_arguments: Any) -> bool:
+    async def crash(*_arguments: Any) -> list[Any]:
         raise Unavailable("The power went out.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.seals, "put_checkpoint", crash)
+        patch.setattr(store.seals, "put_checkpoints", crash)
         with pytest.raises(Unavailable):
             await sealing.seal(TENANT)
     assert await store.seals.get_signed(ORIGIN) == Signed(2, (await store.head(TENANT)).root)
@@ -314,7 +374,7 @@ async def test_one_process_seals(store: Any, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(store.followers, "take_lease", refuse)
     await sealing_of(store).seal_all()
-    assert await store.seals.unsealed() == [TENANT]
+    assert [log.tenant for log in await store.seals.unsealed()] == [TENANT]
 
 
 async def test_missing_leaves_are_said(store: Any) -> None:

@@ -22,7 +22,7 @@ from whence.api.headers import header_values
 from whence.api.operator_tokens import is_operator_token, open_token
 from whence.api.process_bus import ProcessBus
 from whence.api.token_verifier import TokenRefused, TokenVerifier, token_kid
-from whence.errors import Forbidden, Throttled, Unauthenticated, WhenceError
+from whence.errors import Forbidden, Throttled, Unauthenticated, Unavailable, WhenceError
 from whence.fairness import FairQueue
 from whence.permissions import (
     OPERATOR,
@@ -79,6 +79,7 @@ class HTTPConnection(Protocol):
 
 
 _LOOKUPS = 4
+_HANGING_S = 1.0  # a lookup that takes so long and then fails says that the store does not answer
 """Credentials that are looked up in the store at once. Addresses take turns, so that a flood of unknown ones does not
 keep others from being authenticated."""
 
@@ -102,6 +103,7 @@ class Authenticator:
         self._operator_tokens = tokens
         self._keys = _KeyCache(clock)
         self._lookups = FairQueue(_LOOKUPS)
+        self._hung_at = float("-inf")
         self._waiting: dict[tuple[str, str], asyncio.Task[list[FormerLog]]] = {}
         self._throttle = _Throttle(settings.bad_credentials_per_minute, clock)
         self._tokens = TokenVerifier(settings, clock)
@@ -390,10 +392,13 @@ class Authenticator:
         known = self._keys.get(cached_as)
         if known is not None:
             return known
+        came_at = self._keys.clock()
         async with self._lookups.place(self._address_of(scope)):
             known = self._keys.get(cached_as)  # another request may have found it while this one waited
             if known is not None:
                 return known
+            if self._hung_at > came_at:  # else many requests would wait for one failure after the other
+                raise Unavailable("The store does not answer.")
             return await self._keep(cached_as, read)
 
     async def _renew(self, scope: Mapping[str, Any], hashed: bytes) -> None:
@@ -410,7 +415,12 @@ class Authenticator:
     async def _keep(self, cached_as: bytes, read: Callable[[], Awaitable["_Found | None"]]) -> "_CachedKey | None":
         """What `read` finds in the store. It is cached if it is alive, and if not, no longer."""
         asked_at = self._keys.clock()
-        found = await read()
+        try:
+            found = await read()
+        except Unavailable:
+            if self._keys.clock() - asked_at >= _HANGING_S:
+                self._hung_at = self._keys.clock()
+            raise
         known = None if found is None else _CachedKey(*found, asked_at)
         if known is not None and known.key.alive(_now_us()):
             self._keys.put(cached_as, known)

@@ -50,6 +50,7 @@ class ConnectionLimits:
             Purpose.REQUESTS: FairBudget(total, "connections"),
             Purpose.PROBES: FairBudget(_RESERVE, "connections"),
         }
+        self._handshakes = FairBudget(total, "connections")
 
     @property
     def served(self) -> int:
@@ -61,12 +62,7 @@ class ConnectionLimits:
         named, address_is_full = self._counted_as(host), False
         for purpose, budget in self._budgets.items():
             try:
-                if named:
-                    budget.take(named, 1)
-                elif budget.used < budget.total:
-                    budget.add(named, 1)
-                else:
-                    continue
+                _take(budget, named)
             except Throttled:
                 address_is_full = True
             except Busy:
@@ -79,6 +75,21 @@ class ConnectionLimits:
         """The connection has ended."""
         if admitted.purpose is not Purpose.NOTHING:
             self._budgets[admitted.purpose].give_back(admitted.counted_as, 1)
+
+    def begin_handshake(self, host: str | None) -> str | None:
+        """Receive a connection whose TLS handshake begins. It counts among those until `end_handshake` is called with
+        what is returned; None if there are too many. There may be as many as connections that are served."""
+        named = self._counted_as(host)
+        try:
+            _take(self._handshakes, named)
+        except (Throttled, Busy) as refusal:
+            self.refused("throttled" if isinstance(refusal, Throttled) else "busy")
+            return None
+        return named
+
+    def end_handshake(self, counted_as: str) -> None:
+        """A handshake has succeeded or failed."""
+        self._handshakes.give_back(counted_as, 1)
 
     def _counted_as(self, host: str | None) -> str:
         """The address, or for IPv6 its network; empty if it has no limit of its own."""
@@ -93,3 +104,14 @@ class ConnectionLimits:
         if address.version == 6:
             return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
         return str(address)
+
+
+def _take(budget: FairBudget, counted_as: str) -> None:
+    """Count one connection. Raises Busy and Throttled as the budget does; what has no limit of its own is never
+    throttled."""
+    if counted_as:
+        budget.take(counted_as, 1)
+    elif budget.used < budget.total:
+        budget.add(counted_as, 1)
+    else:
+        raise Busy("Too many connections are open.")

@@ -4,12 +4,14 @@ The head of a request has a largest size and a deadline. The body must arrive at
 checks while a handler reads it. When a request is answered early, the rest of its body is read and discarded for a few
 seconds, so that the client sees the response, and then the connection is closed. A client that does not read its
 response is disconnected too. A request that is refused here is answered after those before it on the connection.
+When the server stops, each connection may ask once more, and the answer says that it is the last.
 What needs no waiting is answered as soon as the head is complete, and what only has to be stored is stored as soon as
 the body is (`callback_lane.py`).
 """
 
 import asyncio
 import contextlib
+import socket
 import struct
 import threading
 import uuid
@@ -26,8 +28,8 @@ from whence.api.responses import error_body
 
 try:
     from fcntl import ioctl
-    from termios import TIOCOUTQ
-except ImportError:  # only POSIX tells how much a socket's send buffer holds
+    from termios import FIONREAD, TIOCOUTQ
+except ImportError:  # only POSIX tells how much the buffers of a socket hold
     ioctl = None  # type: ignore[assignment]  # elsewhere only the transport's own buffer is counted
 
 __all__ = ["LimitedProtocol", "ResponseTransport", "SmallReadsProtocol"]
@@ -37,6 +39,8 @@ _HEAD_MAX = 32 * 1024
 _HEAD_S = 15.0
 _LINGER_S = 2.0
 _REST_OF_BODY_S = 5.0
+_LAST_REQUEST_S = 1.0
+_IN_FLIGHT_S = 0.5  # more than a round trip
 _WRITE_CHECK_S = 10.0
 _WRITE_BYTES_MIN = 40_960  # in that time: 4 KiB a second, the same rate as for request bodies
 _ANSWER_S = 300.0
@@ -169,6 +173,7 @@ class LimitedProtocol(HttpToolsProtocol):
     _begun = False
     _in_head = False
     _in_body = False
+    _is_stopping = False
     _refused = False
     _refusal: bytes | None = None
 
@@ -188,6 +193,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._set_deadline(_PROBE_HEAD_S, self._refuse_connection)
         else:
             self._refuse_connection()
+        if self.app_state.get("is_stopping"):
+            self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and the work for an answer that nobody will read."""
@@ -224,7 +231,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
-        if self._is_reserved:
+        if self._is_reserved or self._is_stopping:
             self.cycle.keep_alive = False
         self._clear_deadline()
         self.scope["state"]["abort"] = self.transport.abort
@@ -238,6 +245,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if self.lane is None or self._answered_at_once or not self._is_idle or parser.get_method() != b"GET":
             return False
         if self._is_reserved or self._refused or self.flow.write_paused or self.transport.is_closing():
+            return False
+        if self._is_stopping:  # the head of this response has no Connection: close
             return False
         if parser.get_http_version() != "1.1" or parser.should_upgrade() or not parser.should_keep_alive():
             return False
@@ -346,6 +355,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._send_refusal()
             return
         super().on_response_complete()
+        if self._is_stopping and self._is_idle and not self.transport.is_closing():
+            self._await_last_request()
         self._start_task()  # its time begins now, even if the rest of its body never comes
         self.flow.resume_reading()  # the last one that waited has begun
         self._await_head()
@@ -386,10 +397,19 @@ class LimitedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def shutdown(self) -> None:
-        """The server stops. A response that would not end by itself is asked to end."""
-        super().shutdown()
+        """The server stops. The last response says so, and the connection is closed after it.
+
+        Where no request waits for its response, another one may be on its way. So the connection stays open a little
+        longer, for this one. A response that would not end by itself is asked to end.
+        """
+        self._is_stopping = True
         if (on_stop := self._state().get("on_stop")) is not None:
             on_stop()
+        if not self._is_idle:
+            if not self.cycle.response_started:  # else the client is not told, and may send another request
+                self.cycle.keep_alive = False
+        elif not self._refused and not self._in_body and not self.transport.is_closing():
+            self._await_last_request()
 
     def _state(self) -> dict[str, Any]:
         """What the middleware and the handler say of the response in progress."""
@@ -400,7 +420,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Give a head that has come in part time for its rest, which is not read while requests wait. Most heads come
         whole, and need no timer."""
         if self._in_head and self._deadline is None and not self._refused and not self.pipeline:
-            self._set_deadline(_HEAD_S, self._head_is_late)
+            self._set_deadline(_LAST_REQUEST_S if self._is_stopping else _HEAD_S, self._head_is_late)
 
     def _await_next_request(self) -> None:
         """Give an idle connection as long for its next request as a new one has for its first.
@@ -410,7 +430,15 @@ class LimitedProtocol(HttpToolsProtocol):
         """
         idle = self._is_idle and not self._in_head and not self._in_body
         if idle and self.timeout_keep_alive_task is None and self._deadline is None and not self._refused:
-            self._set_deadline(_HEAD_S, self._close)
+            if self._is_stopping:
+                self._await_last_request()
+            else:
+                self._set_deadline(_HEAD_S, self._close_idle)
+
+    def _await_last_request(self) -> None:
+        """Give the client time for one more request, since the server stops."""
+        self._unset_keepalive_if_required()
+        self._set_deadline(_LAST_REQUEST_S, self._close_idle)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Answer a request to upgrade the protocol as a plain one, and then close: bytes after it are not HTTP."""
@@ -419,26 +447,57 @@ class LimitedProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """The client has not sent another request for a while."""
         if not self.transport.is_closing():
-            self._close()
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        """Close a connection on which no response is due, unless a request has come by now. One that is on its way is
+        not answered, and its client sees the end of the connection, not a reset."""
+        if self._has_unread_request():
+            self._set_deadline(_LAST_REQUEST_S, self._close)
+        elif self.transport.can_write_eof():
+            self._refused = True
+            self._linger(_IN_FLIGHT_S)
+        else:
+            # By TLS the transport waits until the client closes its side too, and an idle client does not.
+            seconds = _WRITE_CHECK_S if self._unread_bytes() else _IN_FLIGHT_S
+            self.transport.close()
+            self._set_deadline(seconds, self.transport.abort)
+
+    def _has_unread_request(self) -> bool:
+        """Whether the socket holds bytes that the event loop has not read yet."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None and ioctl is not None:
+            with contextlib.suppress(OSError):
+                return ioctl(connection.fileno(), FIONREAD, bytes(4)) != bytes(4)
+        return False
 
     def _close(self) -> None:
         """Close the connection. What the client has not read by then, it has a little longer for, and no more: the
         transport alone would wait for it without end."""
         self.transport.close()
-        self._set_deadline(_WRITE_CHECK_S, self.transport.abort)
+        self._set_deadline(_WRITE_CHECK_S, self._reset)
+
+    def _reset(self) -> None:
+        """Drop the connection and what its client has not read. Without a reset the kernel would keep that for minutes,
+        some megabytes, as long as the client says that it will read on."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _close_after_response(self) -> None:
         """Close once the client has read the response. Closing with unread bytes would reset the connection, and the
-        client could lose the response."""
-        if not self._in_body or self._refused:
+        client could lose the response. The server's stop is no news to who has sent further requests already."""
+        if self._refused or not (self._in_body or self._is_stopping):
             self._close()
             return
-        self._refused = True
+        is_in_body, self._refused = self._in_body, True
         self.pipeline.clear()
-        self._linger(_REST_OF_BODY_S)
+        self._linger(_REST_OF_BODY_S if is_in_body else _IN_FLIGHT_S)
 
     def _watch_write_rate(self) -> None:
-        """Check after a while whether the client has read enough, and not for too long; if not, abort the connection to
+        """Check after a while whether the client has read enough, and not for too long; if not, reset the connection to
         free its memory."""
         before = self._unread_bytes()
 
@@ -446,7 +505,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._write_check = None
             is_late = self._answer_ends is not None and self.loop.time() > self._answer_ends
             if is_late or self._unread_bytes() > before - _WRITE_BYTES_MIN:
-                self.transport.abort()
+                self._reset()
             else:
                 self._watch_write_rate()
 

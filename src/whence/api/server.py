@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ from whence.api.metrics_page import MetricsListener
 from whence.api.middleware import HTTPMiddleware
 from whence.api.request_log import request_log
 from whence.api.store_secret import load_store_secret
+from whence.api.tls_listener import TLSListener
 from whence.settings import Settings
 from whence.storage.base import Store
 from whence.wire.times import format_time_fixed
@@ -108,7 +110,7 @@ def announce(ready: Callable[[str], None] | None, address: str) -> None:
 def prepare(settings: Settings) -> None:
     """Set up the process before it listens: its log, its limit of open files and its scheduling of threads."""
     configure_logging(settings.log_level)
-    _allow_files(_FILES_BESIDE + 2 * settings.connections_max)
+    _allow_files(_FILES_BESIDE + (2 if settings.tls_cert is None else 3) * settings.connections_max)
     if is_exposed(settings):
         _log.warning("plain_http", host=settings.host, advice=_PLAIN_HTTP)
     sys.setswitchinterval(_SWITCH_S)
@@ -162,6 +164,15 @@ def settle_memory() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+class _Config(uvicorn.Config):
+    """uvicorn's configuration, with the limits that all connections share."""
+
+    def __init__(self, app: ASGIApp, limits: ConnectionLimits, lane: CallbackLane | None, **given: Any) -> None:
+        protocol = partial(SmallReadsProtocol, limits=limits, lane=lane)
+        super().__init__(app, http=cast(type[asyncio.Protocol], protocol), **given)
+        self.limits = limits
+
+
 def make_config(app: ASGIApp, settings: Settings, metrics: Metrics | None = None) -> uvicorn.Config:
     """The configuration of uvicorn. The application itself handles proxies and the root path. Connections are counted
     in `metrics`."""
@@ -171,12 +182,13 @@ def make_config(app: ASGIApp, settings: Settings, metrics: Metrics | None = None
     if isinstance(app, HTTPMiddleware) and isinstance(app.app, FastLane):
         lane = CallbackLane(app, app.app)
     metrics.watch(connections=lambda: limits.served, connections_max=lambda: limits.total)
-    return uvicorn.Config(
+    return _Config(
         app,
+        limits,
+        lane,
         host=settings.host,
         port=settings.port,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http=cast(type[asyncio.Protocol], partial(SmallReadsProtocol, limits=limits, lane=lane)),
         ws="none",
         lifespan="on",
         access_log=False,
@@ -212,7 +224,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then call `ready`."""
-        await super().startup(sockets)
+        if isinstance(self.config, _Config) and self.config.ssl is not None:
+            await super().startup([])
+            self._listen_with_tls(self.config, self.config.ssl, sockets)
+        else:
+            await super().startup(sockets)
         if self.started and self._lifeline is not None:
             asyncio.get_running_loop().add_reader(self._lifeline, self._end_as_orphan)
         if self.started and self._metrics is not None:
@@ -220,8 +236,21 @@ class Server(uvicorn.Server):
         if self.started and self._ready is not None:
             self._ready()
 
+    def _listen_with_tls(self, config: _Config, context: ssl.SSLContext, sockets: list[socket.socket] | None) -> None:
+        """What uvicorn's own method does without TLS."""
+        protocol = partial(
+            cast(Any, config.http_protocol_class),
+            config=config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        for each in sockets or [_listen(config.host, config.port)]:
+            listener = TLSListener(each, context, config.limits, protocol)
+            self.servers.append(cast(asyncio.base_events.Server, listener))
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, and finish the requests in flight."""
+        self.lifespan.state["is_stopping"] = True  # for connections that were accepted, and are about to begin
         if self._metrics is not None:
             self._metrics.close()
         await super().shutdown(sockets)
@@ -255,6 +284,9 @@ class Server(uvicorn.Server):
             _kill_after(_KILL_S)
             if self._lifeline is None:
                 notify_service_manager("STOPPING=1")
+            # Before any client gets its last answer, so that it is refused, and not reset, when it connects again.
+            for listener in self.servers:
+                listener.close()
         self.should_exit = True
 
 

@@ -107,8 +107,9 @@ def delete(
     settings = settings_of_log(store)
 
     async def act(opened: Store) -> Deleted | None:
-        head, keys = await opened.head(tenant), await opened.credentials.list_keys(tenant)
-        if not head.size and not keys and tenant not in await opened.tenants():
+        head = await opened.head(tenant)
+        has_log = head.size or tenant in await opened.tenants()
+        if not has_log and not await opened.deletions.has_anything(tenant):
             raise NotFound("There is no such tenant. See 'whence tenant list'.")
         if not _agreed(f"This deletes {tenant} with {counted(head.size, 'event')} for ever.", tenant, yes):
             return None

@@ -107,6 +107,10 @@ class Deletions(Protocol):
         """
         ...
 
+    async def has_anything(self, tenant: str) -> bool:
+        """Whether a tenant has keys, sessions or definitions. It may have them without a log."""
+        ...
+
     async def former_logs(self, tenant: str | None = None) -> list[FormerLog]:
         """The former logs by number: those that a tenant had, or with None those of which some rows are left."""
         ...

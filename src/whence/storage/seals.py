@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from whence.errors import Unsound
+from whence.errors import Unsound, WhenceError
 from whence.merkle_proofs import LeafRange
 from whence.tiles import Tile, range_hashes, tiles_under
 from whence.wire.epochs import EPOCH_REASONS, KEY_ROTATED
@@ -24,11 +24,13 @@ __all__ = [
     "EpochReason",
     "EpochRequest",
     "Evidence",
+    "NewCheckpoint",
     "Origin",
     "SealedCheckpoint",
     "Seals",
     "Signed",
     "TileRow",
+    "UnsealedLog",
     "hashes_of",
 ]
 
@@ -96,11 +98,29 @@ class TileRow(msgspec.Struct, frozen=True):
     hashes: bytes
 
 
+class NewCheckpoint(msgspec.Struct, frozen=True):
+    """A checkpoint that is to follow the one of the size `after` as the newest of its epoch, 0 for the first one, and
+    tiles that are stored with it."""
+
+    tenant: str
+    checkpoint: SealedCheckpoint
+    after: int
+    tiles: tuple[TileRow, ...] = ()
+
+
 class Signed(msgspec.Struct, frozen=True):
     """What was signed for an origin."""
 
     size: int
     root: bytes
+
+
+class UnsealedLog(msgspec.Struct, frozen=True):
+    """A log that is longer than its newest checkpoint, with its tree: a packed compact range of this size."""
+
+    tenant: str
+    size: int
+    compact_range: bytes
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -116,15 +136,15 @@ class Evidence(msgspec.Struct, frozen=True):
 class Seals(Protocol):
     """What a store keeps so that its logs can be proven.
 
-    Each method is one transaction, is durable on return, and raises `Unavailable` when the store cannot serve. A
-    tenant's rows are seen by that tenant alone.
+    Each method is one transaction, or one for each tenant where a store allows no other; it is durable on return, and
+    raises `Unavailable` when the store cannot serve. A tenant's rows are seen by that tenant alone.
     """
 
     logs_at_once: int
     """How many logs may be sealed at the same time, so that they share the work of the store and hold up no append."""
 
-    async def unsealed(self) -> list[str]:
-        """The tenants whose log is longer than its newest checkpoint."""
+    async def unsealed(self) -> list[UnsealedLog]:
+        """The logs that are longer than their newest checkpoint, as they are now, by tenant."""
         ...
 
     async def list_origins(self, tenant: str) -> list[Origin]:
@@ -136,14 +156,13 @@ class Seals(Protocol):
         added at the same time with the same epoch, the first."""
         ...
 
-    async def put_checkpoint(
-        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
-    ) -> bool:
-        """Store a checkpoint as the newest of its epoch, with tiles as `put_tiles` does. Returns False, and stores
-        nothing, unless the checkpoint before it has the size `after` and it is larger. An epoch is never that of two
+    async def put_checkpoints(self, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+        """Store checkpoints of several logs, each as the newest of its epoch, with tiles as `put_tiles` does. The
+        result of one is False, and nothing of it is stored, unless the checkpoint before it has the size `after` and it
+        is larger. It is an error if that log alone could not be stored; the others are. An epoch is never that of two
         logs, so the tiles are not those of a former log of this name.
 
-        The one before it is dropped, unless it is the first of its hour.
+        The checkpoint before each is dropped, unless it is the first of its hour.
         """
         ...
 
@@ -157,6 +176,10 @@ class Seals(Protocol):
 
     async def read_leaves(self, tenant: str, leaves: LeafRange) -> bytes:
         """The leaf hashes of a range, joined, as far as they are there."""
+        ...
+
+    async def read_leaves_of(self, wanted: Sequence[tuple[str, LeafRange]]) -> list[bytes]:
+        """As `read_leaves` for a range of each of these tenants."""
         ...
 
     async def read_tiles(self, tenant: str, tiles: Sequence[Tile]) -> list[bytes]:
@@ -183,9 +206,9 @@ class Seals(Protocol):
         damaged; so does the next one."""
         ...
 
-    async def record_signed(self, origin: str, signed: Signed) -> bool:
-        """Record what is about to be signed for an origin. Returns False for what is smaller than the recorded size, or
-        has the same size and another root: that must not be signed."""
+    async def record_signed(self, wanted: Sequence[tuple[str, Signed]]) -> list[bool]:
+        """Record what is about to be signed, each with its origin. The result is False for what is smaller than the
+        recorded size, or has the same size and another root: that must not be signed, and is not recorded."""
         ...
 
 

@@ -29,7 +29,7 @@ from whence.permissions import new_api_key, new_session_secret, session_hash
 from whence.storage import Session, Store, Write, create_store, migrate_store, sequencing, verify_store
 from whence.storage.followers import DELIVERED, FAILED, Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.migrations import load_migrations
-from whence.storage.seals import Origin, SealedCheckpoint, Signed, TileRow
+from whence.storage.seals import NewCheckpoint, Origin, SealedCheckpoint, Signed, TileRow
 from whence.tiles import TILE_WIDTH, tree_hash
 from whence.wire.event import IngestContext, parse_batch
 
@@ -87,9 +87,10 @@ async def _follow(store: Store) -> None:
 async def _seal(store: Store) -> None:
     """Store an origin, two checkpoints and a tile."""
     origin = await store.seals.add_origin(TENANT, Origin(1, f"log.example/{TENANT}/1", "a key"))
-    await store.seals.record_signed(origin.name, Signed(2, bytes(32)))
+    await store.seals.record_signed([(origin.name, Signed(2, bytes(32)))])
     for after, size in ((0, 1), (1, 2)):
-        await store.seals.put_checkpoint(TENANT, SealedCheckpoint(1, size, bytes(32), YEAR_2020, "a note\n"), after)
+        checkpoint = SealedCheckpoint(1, size, bytes(32), YEAR_2020, "a note\n")
+        await store.seals.put_checkpoints([NewCheckpoint(TENANT, checkpoint, after)])
     leaves = await store.seals.read_leaves(TENANT, LeafRange(0, TILE_WIDTH))
     await store.seals.put_tiles(TENANT, [TileRow(1, 0, tree_hash(leaves))])
 

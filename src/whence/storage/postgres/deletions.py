@@ -63,6 +63,11 @@ class PostgresDeletions:
             await self._write_as(tenant, refuse_renumbered, make=True)
             await self._remove_as(tenant, delete)
 
+    async def has_anything(self, tenant: str) -> bool:
+        """Whether a tenant has keys, sessions or definitions."""
+        found: bool = await self._read(lambda connection: connection.fetchval(_SQL["has_anything"], tenant), "")
+        return found
+
     async def former_logs(self, tenant: str | None = None) -> list[FormerLog]:
         """The former logs."""
         rows = await self._read(lambda connection: connection.fetch(_SQL["former_logs"], tenant), "")

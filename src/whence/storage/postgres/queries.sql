@@ -1248,7 +1248,7 @@ SELECT coalesce((SELECT leaf FROM event WHERE tenant_no = $1 AND position = 1),
                 (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = $1 AND level = 0 AND number = 0))
 
 -- name: has_anything
--- Whether a tenant without events has keys, sessions or definitions.
+-- Whether a tenant has keys, sessions or definitions. It may have them without events.
 SELECT EXISTS (SELECT 1 FROM api_key WHERE tenant = $1) OR EXISTS (SELECT 1 FROM session WHERE tenant = $1)
     OR EXISTS (SELECT 1 FROM definition WHERE tenant = $1)
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
+from whence.errors import WhenceError
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange
 from whence.storage.postgres.connections import Connection
@@ -12,7 +14,16 @@ from whence.storage.postgres.replication import read_part
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import NO_TENANT, Tenant, head_row, refuse_renumbered
 from whence.storage.replication import evidence_from
-from whence.storage.seals import HOUR_US, Evidence, Origin, SealedCheckpoint, Signed, TileRow
+from whence.storage.seals import (
+    HOUR_US,
+    Evidence,
+    NewCheckpoint,
+    Origin,
+    SealedCheckpoint,
+    Signed,
+    TileRow,
+    UnsealedLog,
+)
 from whence.storage.sql import load_blocks
 from whence.tiles import TILE_WIDTH, Tile
 
@@ -36,20 +47,20 @@ class PostgresSeals:
         self._read_as = read_as
         self._write_as = write_as
 
-    async def unsealed(self) -> list[str]:
-        """The tenants whose log is longer than its newest checkpoint. Row-level security shows a transaction the log
+    async def unsealed(self) -> list[UnsealedLog]:
+        """The logs that are longer than their newest checkpoint. Row-level security shows a transaction the log
         of one tenant, so each of them is asked."""
         rows = await self._read(lambda connection: connection.fetch(_SQL["tenant_names"], "", None), "")
         names = [name for (name,) in rows]
         places = asyncio.Semaphore(_AT_ONCE)
 
-        async def ask(tenant: str) -> bool:
+        async def ask(tenant: str) -> UnsealedLog | None:
             async with places:
-                found: bool = await self._read_as(tenant, _is_unsealed)
+                found: UnsealedLog | None = await self._read_as(tenant, _unsealed)
                 return found
 
         grown = await asyncio.gather(*map(ask, names))
-        return [name for name, has_grown in zip(names, grown, strict=True) if has_grown]
+        return [log for log in grown if log is not None]
 
     async def list_origins(self, tenant: str) -> list[Origin]:
         """The origins of a tenant."""
@@ -68,24 +79,15 @@ class PostgresSeals:
         found: list[Origin] = await self._write_as(tenant, add)
         return found[-1] if found else origin
 
-    async def put_checkpoint(
-        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
-    ) -> bool:
-        """Store a checkpoint as the newest of its epoch, with tiles."""
-        epoch, size = checkpoint.epoch, checkpoint.size
-
-        async def put(connection: Connection, owner: Tenant) -> bool:
-            await refuse_renumbered(connection, owner)
-            row = await connection.fetchrow(_SQL["advance_origin"], owner.number, epoch, after, size)
-            if row is None:
-                return False
-            await _put_tiles(connection, owner, tiles)
-            values = (epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
-            await connection.execute(_SQL["add_checkpoint"], owner.number, *values)
-            await connection.execute(_SQL["drop_checkpoint"], owner.number, epoch, after, HOUR_US)
-            return True
-
-        done: bool = await self._write_as(tenant, put)
+    async def put_checkpoints(self, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+        """Store checkpoints, each as the newest of its epoch. Row-level security admits one tenant to a transaction, so
+        each has its own; they are few at a time."""
+        work = (self._write_as(each.tenant, partial(_put_checkpoint, new=each)) for each in new)
+        done: list[bool | WhenceError] = []
+        for result in await asyncio.gather(*work, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, WhenceError):
+                raise result
+            done.append(result)
         return done
 
     async def list_checkpoints(self, tenant: str, before: int | None, limit: int) -> list[SealedCheckpoint]:
@@ -119,6 +121,10 @@ class PostgresSeals:
 
         found: bytes = await self._read_as(tenant, ask)
         return found
+
+    async def read_leaves_of(self, wanted: Sequence[tuple[str, LeafRange]]) -> list[bytes]:
+        """The leaf hashes of ranges of several tenants, each in a transaction of its own, at the same time."""
+        return await asyncio.gather(*(self.read_leaves(tenant, leaves) for tenant, leaves in wanted))
 
     async def read_tiles(self, tenant: str, tiles: Sequence[Tile]) -> list[bytes]:
         """The hashes of each tile."""
@@ -175,16 +181,39 @@ class PostgresSeals:
         row = await self._read(lambda connection: connection.fetchrow(_SQL["signed"], origin), "")
         return None if row is None else Signed(*row)
 
-    async def record_signed(self, origin: str, signed: Signed) -> bool:
-        """Record what is about to be signed."""
-        values = (origin, signed.size, signed.root)
-        row = await self._write(lambda connection: connection.fetchrow(_SQL["record_signed"], *values), "")
-        return row is not None
+    async def record_signed(self, wanted: Sequence[tuple[str, Signed]]) -> list[bool]:
+        """Record what is about to be signed, in one transaction."""
+
+        async def record(connection: Connection) -> dict[str, bool]:
+            allowed = {}
+            for origin, signed in sorted(wanted, key=lambda each: each[0]):  # so that no two transactions deadlock
+                row = await connection.fetchrow(_SQL["record_signed"], origin, signed.size, signed.root)
+                allowed[origin] = row is not None
+            return allowed
+
+        found = await self._write(record, "")
+        return [found[origin] for origin, _ in wanted]
 
 
-async def _is_unsealed(connection: Connection, owner: Tenant) -> bool:
-    await head_row(connection, owner)
-    return bool(await connection.fetchval(_SQL["unsealed"], owner.number, owner.name))
+async def _unsealed(connection: Connection, owner: Tenant) -> UnsealedLog | None:
+    head = await head_row(connection, owner)
+    if head is None or not await connection.fetchval(_SQL["unsealed"], owner.number, owner.name):
+        return None
+    return UnsealedLog(owner.name, head.size, head.compact_range)
+
+
+async def _put_checkpoint(connection: Connection, owner: Tenant, new: NewCheckpoint) -> bool:
+    checkpoint = new.checkpoint
+    epoch, size = checkpoint.epoch, checkpoint.size
+    await refuse_renumbered(connection, owner)
+    row = await connection.fetchrow(_SQL["advance_origin"], owner.number, epoch, new.after, size)
+    if row is None:
+        return False
+    await _put_tiles(connection, owner, new.tiles)
+    values = (epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
+    await connection.execute(_SQL["add_checkpoint"], owner.number, *values)
+    await connection.execute(_SQL["drop_checkpoint"], owner.number, epoch, new.after, HOUR_US)
+    return True
 
 
 async def _put_tiles(connection: Connection, owner: Tenant, rows: Sequence[TileRow]) -> None:

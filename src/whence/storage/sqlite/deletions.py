@@ -76,6 +76,11 @@ class SQLiteDeletions:
         except OSError as error:
             raise Unavailable(f"The ledger of erasures cannot be written: {error.strerror}.") from None
 
+    async def has_anything(self, tenant: str) -> bool:
+        """Whether a tenant has keys, sessions or definitions."""
+        found = await self._read("", lambda connection: connection.execute(_SQL["has_anything"], (tenant,)).get)
+        return bool(found)
+
     async def former_logs(self, tenant: str | None = None) -> list[FormerLog]:
         """The former logs."""
         rows = await self._read("", lambda connection: connection.execute(_SQL["former_logs"], (tenant,)).fetchall())

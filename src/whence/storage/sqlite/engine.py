@@ -75,6 +75,7 @@ from whence.storage.sqlite.resolve import resolve_names
 from whence.storage.sqlite.rows import SQLiteHeadRow, event_from, head_row, uuid_bytes, uuid_text
 from whence.storage.sqlite.seals import SQLiteSeals
 from whence.storage.sqlite.signed_record import SignedRecord
+from whence.storage.sqlite.thread_writer import ThreadWriter
 from whence.storage.sqlite.traces import flows_of_page, graph_of, map_of, payloads_of, reach_of
 from whence.storage.sqlite.writer import Writer
 from whence.storage.walks import ROWS_ON_LOOP_MAX
@@ -457,9 +458,11 @@ class SQLiteStore(SQLiteReads):
         restoring: bool = False,
         readers: int = READERS,
         lock: ServingLock | None = None,
+        writer: type[Writer] = ThreadWriter,
     ) -> None:
-        """Open the file, and migrate its schema. `lock` is that of the file, if this process has it already. Raises
-        StoreRefused, also for a file whose restore was not finished, unless it is opened for `restoring`.
+        """Open the file, and migrate its schema. `lock` is that of the file, if this process has it already, and
+        `writer` what runs the requests that write. Raises StoreRefused, also for a file whose restore was not finished,
+        unless it is opened for `restoring`.
         """
         path = real_path(path)
         with ExitStack() as undo, refusing(path):
@@ -483,7 +486,7 @@ class SQLiteStore(SQLiteReads):
         super().__init__(path, reading)
         self._importing = serving and importing
         self._appender = Appender()
-        self._writer = Writer(self._writing, self._appender, self._high_water)
+        self._writer = writer(self._writing, self._appender, self._high_water)
         self._closed = False
         self.removals = SQLiteRemovals(
             path, self._readers.read_in_thread, self._writer.submit, self._appender.names, serving=serving

@@ -11,6 +11,7 @@ end is undecided, and the file says how it ended: see `interrupted_removals`. Un
 since nothing held what it names, and a deletion does not.
 """
 
+import fcntl
 import os
 import zlib
 from collections.abc import Sequence
@@ -73,6 +74,8 @@ class ErasureLedger:
         is_new = not self._path.exists()
         fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
         try:
+            # Also within this process: another thread may be in the middle of its lines, and its disk may get full.
+            fcntl.flock(fd, fcntl.LOCK_EX)
             _end_torn_line(fd)
             _write_whole(fd, b"".join(body + f" {_check(body)}\n".encode() for body in bodies))
             os.fdatasync(fd)
@@ -145,7 +148,7 @@ def _write_whole(fd: int, line: bytes) -> None:
 
 
 def _end_torn_line(fd: int) -> None:
-    """Mark a line that a crash has cut off, so that the next one begins anew."""
+    """Mark a line that a crash or a full disk has cut off, so that the next one begins anew. Needs the lock."""
     size = os.fstat(fd).st_size
     if size and os.pread(fd, 1, size - 1) != b"\n":
         os.write(fd, b"torn\n")

@@ -25,7 +25,7 @@ from whence.storage.credentials import Session
 from whence.storage.deletions import DeletionRefused, LogGrew, TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.removals import HoldsChanged, HoldVersion, Purge
-from whence.storage.seals import Origin, SealedCheckpoint, TileRow
+from whence.storage.seals import NewCheckpoint, Origin, TileRow
 
 __all__ = [
     "ARGUMENTS",
@@ -43,8 +43,10 @@ __all__ = [
     "encode_result",
     "pack_error",
     "pack_results",
+    "pack_stored",
     "unpack_error",
     "unpack_results",
+    "unpack_stored",
 ]
 
 _LENGTH = struct.Struct(">I")
@@ -89,7 +91,7 @@ class _Replayed(msgspec.Struct, frozen=True, array_like=True, tag=1, gc=False):
 
 
 class _Refused(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """An event that was not stored, or a whole request."""
+    """What was not stored: an event, a whole request, or a checkpoint."""
 
     error: _ErrorFrame
 
@@ -152,7 +154,7 @@ ARGUMENTS: dict[str, Any] = {
     "retry_deliveries": tuple[str, DeliveryFilter, int, int],
     "delete_deliveries": tuple[str, str, int | None, int],
     "add_origin": tuple[str, Origin],
-    "put_checkpoint": tuple[str, SealedCheckpoint, int, list[TileRow]],
+    "put_checkpoints": tuple[list[NewCheckpoint]],
     "put_tiles": tuple[str, list[TileRow], bytes | None],
     "erase_payloads": tuple[str, list[int], int, list[HoldVersion]],
     "purge": tuple[str, Purge, list[HoldVersion]],
@@ -173,6 +175,7 @@ _decode_call = msgspec.msgpack.Decoder(_Call).decode
 _decode_arguments = {name: msgspec.msgpack.Decoder(types).decode for name, types in ARGUMENTS.items()}
 _decode_reply = msgspec.msgpack.Decoder(Reply).decode
 _decode_results = msgspec.msgpack.Decoder(tuple[_Answered | _Refused, ...]).decode
+_decode_stored = msgspec.msgpack.Decoder(tuple[bool | _Refused, ...]).decode
 
 
 class FrameBuffer:
@@ -255,6 +258,16 @@ def unpack_results(tenant: str, writes: Sequence[Write], packed: msgspec.Raw) ->
         else [_unpack_receipt(tenant, *pair) for pair in zip(write.events, result.receipts, strict=True)]
         for write, result in zip(writes, _decode_results(packed), strict=True)
     ]
+
+
+def pack_stored(results: Sequence[bool | WhenceError]) -> list[Any]:
+    """Whether each thing was stored, or its error, ready to be encoded."""
+    return [_Refused(pack_error(each)) if isinstance(each, WhenceError) else each for each in results]
+
+
+def unpack_stored(packed: msgspec.Raw) -> list[bool | WhenceError]:
+    """What was packed. Raises msgspec.MsgspecError."""
+    return [unpack_error(each.error) if isinstance(each, _Refused) else each for each in _decode_stored(packed)]
 
 
 def pack_error(error: WhenceError) -> _ErrorFrame:

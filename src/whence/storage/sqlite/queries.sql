@@ -547,7 +547,7 @@ SELECT coalesce((SELECT leaf FROM event WHERE key = (?1 << 40 | 1)),
                 (SELECT substr(hashes, 1, 32) FROM tile WHERE tenant_no = ?1 AND level = 0 AND number = 0))
 
 -- name: has_anything
--- Whether a tenant without events has keys, sessions or definitions.
+-- Whether a tenant has keys, sessions or definitions. It may have them without events.
 SELECT EXISTS (SELECT 1 FROM api_key WHERE tenant = ?1) OR EXISTS (SELECT 1 FROM session WHERE tenant = ?1)
     OR EXISTS (SELECT 1 FROM definition WHERE tenant = ?1)
 
@@ -1069,7 +1069,7 @@ SELECT tenant FROM tenant WHERE tenant > ?1 AND tenant NOT LIKE '/%'
 
 -- name: unsealed
 -- The origin of the highest epoch is in use.
-SELECT t.tenant FROM tenant t
+SELECT t.tenant, t.size, t.compact_range FROM tenant t
  WHERE t.size > coalesce((SELECT o.size FROM origin o WHERE o.tenant_no = t.tenant_no ORDER BY o.epoch DESC LIMIT 1), 0)
    AND t.tenant NOT LIKE '/%'
  ORDER BY t.tenant

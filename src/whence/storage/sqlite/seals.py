@@ -1,20 +1,32 @@
 """What makes logs provable, on SQLite."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import apsw
+import structlog
 
+from whence.errors import Unavailable, WhenceError
 from whence.merkle import HASH_SIZE
 from whence.merkle_proofs import LeafRange
 from whence.storage.replication import evidence_from
-from whence.storage.seals import HOUR_US, Evidence, Origin, SealedCheckpoint, Signed, TileRow
+from whence.storage.seals import (
+    HOUR_US,
+    Evidence,
+    NewCheckpoint,
+    Origin,
+    SealedCheckpoint,
+    Signed,
+    TileRow,
+    UnsealedLog,
+)
 from whence.storage.sql import load_blocks
-from whence.storage.sqlite.credentials import Read, Write
+from whence.storage.sqlite.credentials import Read
 from whence.storage.sqlite.replication import read_part
 from whence.storage.sqlite.rows import key_of, uuid_bytes
-from whence.storage.sqlite.signed_record import SignedRecord, SignedRecordWriter
+from whence.storage.sqlite.signed_record import SignedRecord
 from whence.tiles import TILE_WIDTH, Tile
 
 __all__ = ["SQLiteSeals"]
@@ -23,29 +35,43 @@ _SQL = load_blocks("whence.storage.sqlite")
 
 _NO_LIMIT = 2**62
 
+_NO_TENANT = ""
+"""Whose share of the readers is used by what is asked for several tenants together."""
+
 _LEAVES_INLINE_MAX = 1_024
 """So many leaves are read in less than a millisecond. To ask a thread for them would cost more."""
 
 Work = Callable[[apsw.Connection, int], Any]
 """What is done in a transaction with the number of a tenant, or 0, of which there are no rows."""
 
+_log = structlog.get_logger("whence.storage")
+
+
+class Submit(Protocol):
+    """Runs work in a transaction and commits it; see `Writer.submit`."""
+
+    def __call__(
+        self, work: Callable[[apsw.Connection], Any], retry: Callable[[apsw.Connection], Any] | None = None, /
+    ) -> Awaitable[Any]:
+        """Run `retry` if `work` raises."""
+        ...
+
 
 class SQLiteSeals:
     """What makes the logs of one file provable; see `Seals`."""
 
-    logs_at_once = 32  # they share the commits of the writer, and the syncs of the record
+    logs_at_once = 128  # they share a commit, and hold up the writer for three milliseconds
 
-    def __init__(self, read: Read, read_in_thread: Read, write: Write, record: SignedRecord) -> None:
+    def __init__(self, read: Read, read_in_thread: Read, write: Submit, record: SignedRecord) -> None:
         self._read = read
         self._read_in_thread = read_in_thread
         self._write = write
         self._record = record
-        self._recorder = SignedRecordWriter(record)
 
-    async def unsealed(self) -> list[str]:
-        """The tenants whose log is longer than its newest checkpoint."""
-        rows = await self._read("", lambda connection: connection.execute(_SQL["unsealed"]).fetchall())
-        return [name for (name,) in rows]
+    async def unsealed(self) -> list[UnsealedLog]:
+        """The logs that are longer than their newest checkpoint."""
+        rows = await self._read(_NO_TENANT, lambda connection: connection.execute(_SQL["unsealed"]).fetchall())
+        return [UnsealedLog(*row) for row in rows]
 
     async def list_origins(self, tenant: str) -> list[Origin]:
         """The origins of a tenant."""
@@ -63,23 +89,12 @@ class SQLiteSeals:
         found: list[Origin] = await self._change(tenant, add)
         return found[-1] if found else origin
 
-    async def put_checkpoint(
-        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
-    ) -> bool:
-        """Store a checkpoint as the newest of its epoch, with tiles."""
-        epoch, size = checkpoint.epoch, checkpoint.size
-
-        def put(connection: apsw.Connection, tenant_no: int) -> bool:
-            connection.execute(_SQL["advance_origin"], (tenant_no, epoch, after, size))
-            if not connection.changes():
-                return False
-            _put_tiles(connection, tenant_no, tiles)
-            values = (tenant_no, epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
-            connection.execute(_SQL["add_checkpoint"], values)
-            connection.execute(_SQL["drop_checkpoint"], (tenant_no, epoch, after, HOUR_US))
-            return True
-
-        done: bool = await self._change(tenant, put)
+    async def put_checkpoints(self, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+        """Store checkpoints, each as the newest of its epoch, in one transaction."""
+        retry = partial(_put_separately, new=new)
+        done: list[bool | WhenceError] = await self._write(
+            lambda connection: [_put_checkpoint(connection, each) for each in new], retry
+        )
         return done
 
     async def list_checkpoints(self, tenant: str, before: int | None, limit: int) -> list[SealedCheckpoint]:
@@ -107,6 +122,18 @@ class SQLiteSeals:
         read = self._read if leaves.end - leaves.first <= _LEAVES_INLINE_MAX else self._read_in_thread
         found: bytes = await read(
             tenant, lambda connection: _leaves(connection, _tenant_no(connection, tenant), leaves)
+        )
+        return found
+
+    async def read_leaves_of(self, wanted: Sequence[tuple[str, LeafRange]]) -> list[bytes]:
+        """The leaf hashes of ranges of several tenants, in one transaction."""
+        count = sum(leaves.end - leaves.first for _, leaves in wanted)
+        read = self._read if count <= _LEAVES_INLINE_MAX else self._read_in_thread
+        found: list[bytes] = await read(
+            _NO_TENANT,
+            lambda connection: [
+                _leaves(connection, _tenant_no(connection, tenant), leaves) for tenant, leaves in wanted
+            ],
         )
         return found
 
@@ -160,9 +187,9 @@ class SQLiteSeals:
         """What was last signed for an origin, by the file beside the database."""
         return await asyncio.to_thread(self._record.get, origin)
 
-    async def record_signed(self, origin: str, signed: Signed) -> bool:
-        """Record what is about to be signed."""
-        return await self._recorder.put(origin, signed)
+    async def record_signed(self, wanted: Sequence[tuple[str, Signed]]) -> list[bool]:
+        """Record what is about to be signed, with one write of the file."""
+        return await asyncio.to_thread(self._record.put_all, wanted)
 
     async def _ask(self, tenant: str, work: Work) -> Any:
         return await self._read(tenant, lambda connection: work(connection, _tenant_no(connection, tenant)))
@@ -174,6 +201,39 @@ class SQLiteSeals:
 def _tenant_no(connection: apsw.Connection, tenant: str) -> int:
     number: int | None = connection.execute(_SQL["tenant_no"], (tenant,)).get
     return number or 0
+
+
+def _put_checkpoint(connection: apsw.Connection, new: NewCheckpoint) -> bool:
+    tenant_no, checkpoint = _tenant_no(connection, new.tenant), new.checkpoint
+    epoch, size = checkpoint.epoch, checkpoint.size
+    connection.execute(_SQL["advance_origin"], (tenant_no, epoch, new.after, size))
+    if not connection.changes():
+        return False
+    _put_tiles(connection, tenant_no, new.tiles)
+    values = (tenant_no, epoch, size, checkpoint.root, checkpoint.signed_at, checkpoint.note)
+    connection.execute(_SQL["add_checkpoint"], values)
+    connection.execute(_SQL["drop_checkpoint"], (tenant_no, epoch, new.after, HOUR_US))
+    return True
+
+
+def _put_separately(connection: apsw.Connection, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+    """Store each checkpoint in a savepoint, since one of them could not be stored: that one fails alone."""
+    return [_put_in_savepoint(connection, each) for each in new]
+
+
+def _put_in_savepoint(connection: apsw.Connection, new: NewCheckpoint) -> bool | WhenceError:
+    done: bool | WhenceError
+    connection.execute("SAVEPOINT one_checkpoint")
+    try:
+        done = _put_checkpoint(connection, new)
+    except Exception as error:
+        if not connection.in_transaction:
+            raise
+        _log.error("checkpoint not stored", tenant=new.tenant, error=type(error).__name__, exc_info=True)
+        connection.execute("ROLLBACK TO one_checkpoint")
+        done = Unavailable("The store could not write a checkpoint.")
+    connection.execute("RELEASE one_checkpoint")
+    return done
 
 
 def _put_tiles(connection: apsw.Connection, tenant_no: int, rows: Sequence[TileRow]) -> None:

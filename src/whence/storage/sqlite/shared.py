@@ -18,7 +18,7 @@ from whence.storage.credentials import Session
 from whence.storage.deletions import TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
 from whence.storage.removals import Erased, HoldVersion, Purge
-from whence.storage.seals import Origin, SealedCheckpoint, TileRow
+from whence.storage.seals import NewCheckpoint, Origin, TileRow
 from whence.storage.sqlite.connection import (
     ServingLock,
     close_untouched,
@@ -33,6 +33,7 @@ from whence.storage.sqlite.credentials import Read, SQLiteCredentials
 from whence.storage.sqlite.deletions import SQLiteDeletions
 from whence.storage.sqlite.engine import READER_CACHE_KIB, SQLiteReads, SQLiteStore
 from whence.storage.sqlite.followers import SQLiteFollowers
+from whence.storage.sqlite.loop_writer import LoopWriter
 from whence.storage.sqlite.payload_index import SQLitePayloadIndex
 from whence.storage.sqlite.seals import SQLiteSeals
 from whence.storage.sqlite.signed_record import SignedRecord
@@ -80,7 +81,9 @@ class SharedFile:
     def open_writer(self, *, again: bool) -> SQLiteStore:
         """Open the file for writing. A loss is accepted only when the server starts, and not `again`."""
         accept_rollback = self._accept_rollback and not again
-        return SQLiteStore(self._path, accept_rollback=accept_rollback, readers=_WRITER_READERS, lock=self._lock)
+        return SQLiteStore(
+            self._path, accept_rollback=accept_rollback, readers=_WRITER_READERS, lock=self._lock, writer=LoopWriter
+        )
 
     async def serve_writer(
         self, store: Store, listener: socket.socket, ready: Callable[[], None], ended: asyncio.Event
@@ -265,11 +268,9 @@ class SharedSeals(SQLiteSeals):
         """Add an origin."""
         return msgspec.convert(await self._client.call("add_origin", tenant, origin), Origin)
 
-    async def put_checkpoint(
-        self, tenant: str, checkpoint: SealedCheckpoint, after: int, tiles: Sequence[TileRow] = ()
-    ) -> bool:
-        """Store a checkpoint as the newest of its epoch, with tiles."""
-        return bool(await self._client.call("put_checkpoint", tenant, checkpoint, after, list(tiles)))
+    async def put_checkpoints(self, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+        """Store checkpoints, each as the newest of its epoch."""
+        return await self._client.put_checkpoints(new)
 
     async def put_tiles(self, tenant: str, rows: Sequence[TileRow], first_leaf: bytes | None = None) -> bool:
         """Store tiles, together."""
@@ -330,5 +331,5 @@ class SharedDeletions(SQLiteDeletions):
         return bool(await self._client.call("remove_rows", number, limit))
 
 
-async def _refuse_to_write(_work: object) -> None:
+async def _refuse_to_write(*_work: object) -> None:
     raise Unavailable("This process does not write.")

@@ -5,20 +5,17 @@ last line of an origin counts. A last line that was torn by a crash was never pu
 damage is refused: without the record nothing could be signed safely.
 """
 
-import asyncio
-import contextlib
 import os
 import threading
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from whence.durable_files import sync_folder
 from whence.errors import Unavailable, Unsound
 from whence.storage.seals import Signed
 
-__all__ = ["SignedRecord", "SignedRecordWriter"]
+__all__ = ["SignedRecord"]
 
 _LINES_MAX = 10_000
 """The file is written anew when it has so many lines more than origins."""
@@ -44,22 +41,17 @@ class SignedRecord:
         with self._lock:
             return dict(self._loaded())
 
-    def put(self, origin: str, signed: Signed) -> bool:
-        """See `Seals.record_signed`. Raises as `get`, and Unavailable when it cannot be written."""
-        return self.put_all([(origin, signed)])[0]
-
     def put_all(self, wanted: Sequence[tuple[str, Signed]]) -> list[bool]:
-        """As `put` for each, with one write for all of them."""
+        """See `Seals.record_signed`. Raises as `get`, and Unavailable when it cannot be written."""
         with self._lock:
-            known = dict(self._loaded())
-            added: list[tuple[str, Signed]] = []
+            known = self._loaded()
+            added: dict[str, Signed] = {}
             allowed = []
             for origin, signed in wanted:
-                last = known.get(origin)
+                last = added.get(origin) or known.get(origin)
                 is_allowed = last is None or signed.size > last.size or signed == last
                 if is_allowed and signed != last:
-                    known[origin] = signed
-                    added.append((origin, signed))
+                    added[origin] = signed
                 allowed.append(is_allowed)
             if added:
                 try:
@@ -67,16 +59,16 @@ class SignedRecord:
                 except OSError as error:
                     self._known = None  # a part of a line may be there: it is read again before the next one
                     raise Unavailable(f"The record of what was signed cannot be written: {error.strerror}.") from None
-                self._known = known
+                known |= added
             return allowed
 
-    def _add(self, added: Sequence[tuple[str, Signed]]) -> None:
+    def _add(self, added: dict[str, Signed]) -> None:
         if self._lines > len(self._known or ()) + _LINES_MAX:
             self._rewrite()
         is_new = not self._path.exists()
         with self._path.open("ab") as file:
             os.chmod(file.fileno(), 0o600)
-            file.write(b"".join(_line(origin, signed) for origin, signed in added))
+            file.write(b"".join(_line(origin, signed) for origin, signed in added.items()))
             file.flush()
             os.fdatasync(file.fileno())
         if is_new:
@@ -130,68 +122,3 @@ class SignedRecord:
 def _line(origin: str, signed: Signed) -> bytes:
     body = f"{origin} {signed.size} {signed.root.hex()}".encode()
     return body + f" {zlib.crc32(body):08x}\n".encode()
-
-
-class _Wanted(NamedTuple):
-    """What is to be recorded, and who waits for it."""
-
-    origin: str
-    signed: Signed
-    loop: asyncio.AbstractEventLoop
-    future: "asyncio.Future[bool]"
-
-    def resolve(self, is_allowed: bool, error: Exception | None) -> None:
-        """Tell who waits. Only on the thread of the loop."""
-        if self.future.done():
-            return
-        if error is not None:
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(is_allowed)
-
-
-class SignedRecordWriter:
-    """Writes a record in a thread. What is asked for while it writes is written together next."""
-
-    def __init__(self, record: SignedRecord) -> None:
-        self._record = record
-        self._lock = threading.Lock()
-        self._waiting: list[_Wanted] = []
-        self._is_writing = False
-
-    async def put(self, origin: str, signed: Signed) -> bool:
-        """See `SignedRecord.put`."""
-        loop = asyncio.get_running_loop()
-        wanted = _Wanted(origin, signed, loop, loop.create_future())
-        with self._lock:
-            self._waiting.append(wanted)
-            begins, self._is_writing = not self._is_writing, True
-        if begins:
-            loop.run_in_executor(None, self._write_all)
-        return await wanted.future
-
-    def _write_all(self) -> None:
-        """Write until nobody waits."""
-        while True:
-            with self._lock:
-                group, self._waiting = self._waiting, []
-                self._is_writing = bool(group)
-            if not group:
-                return
-            allowed, error = [False] * len(group), None
-            try:
-                allowed = self._record.put_all([(each.origin, each.signed) for each in group])
-            except Exception as failure:
-                error = failure
-            for loop in {each.loop for each in group}:
-                with contextlib.suppress(RuntimeError):  # it has ended
-                    loop.call_soon_threadsafe(_resolve_all, loop, group, allowed, error)
-
-
-def _resolve_all(
-    loop: asyncio.AbstractEventLoop, group: Sequence[_Wanted], allowed: Sequence[bool], error: Exception | None
-) -> None:
-    """Tell those who wait on a loop. One call for all of them wakes the loop once."""
-    for each, is_allowed in zip(group, allowed, strict=True):
-        if each.loop is loop:
-            each.resolve(is_allowed, error)

@@ -10,6 +10,7 @@ import structlog
 
 from whence.errors import Unavailable, WhenceError
 from whence.storage.base import Receipt, Write
+from whence.storage.seals import NewCheckpoint
 from whence.storage.sqlite.frames import (
     Failure,
     FrameBuffer,
@@ -19,6 +20,7 @@ from whence.storage.sqlite.frames import (
     encode_call,
     unpack_error,
     unpack_results,
+    unpack_stored,
 )
 
 __all__ = ["WriterClient"]
@@ -47,6 +49,11 @@ class WriterClient:
         self._number += 1
         result = await self._send(self._number, encode_append(self._number, tenant, writes))
         return unpack_results(tenant, writes, result)
+
+    async def put_checkpoints(self, new: Sequence[NewCheckpoint]) -> list[bool | WhenceError]:
+        """As `Seals.put_checkpoints`."""
+        self._number += 1
+        return unpack_stored(await self._send(self._number, encode_call(self._number, "put_checkpoints", list(new))))
 
     async def call(self, name: str, *arguments: Any) -> Any:
         """Call a method of the writer by its name; see `frames.ARGUMENTS`. Raises what the method raised, and

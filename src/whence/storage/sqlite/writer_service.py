@@ -19,6 +19,7 @@ import structlog
 
 from whence.errors import Unavailable, WhenceError
 from whence.storage.base import Store, Write
+from whence.storage.seals import NewCheckpoint
 from whence.storage.sqlite.frames import (
     FrameBuffer,
     decode_call,
@@ -26,6 +27,7 @@ from whence.storage.sqlite.frames import (
     encode_growth,
     encode_result,
     pack_results,
+    pack_stored,
 )
 
 __all__ = ["WriterService"]
@@ -67,7 +69,7 @@ class WriterService:
             "retry_deliveries": followers.retry_deliveries,
             "delete_deliveries": followers.delete_deliveries,
             "add_origin": seals.add_origin,
-            "put_checkpoint": seals.put_checkpoint,
+            "put_checkpoints": self._put_checkpoints,
             "put_tiles": seals.put_tiles,
             "erase_payloads": removals.erase_payloads,
             "purge": removals.purge,
@@ -122,6 +124,9 @@ class WriterService:
             asyncio.get_running_loop().call_later(_PUSH_S, self._push_growth)
         self._grown[tenant] = None
         return pack_results(results)
+
+    async def _put_checkpoints(self, new: list[NewCheckpoint]) -> list[Any]:
+        return pack_stored(await self._store.seals.put_checkpoints(new))
 
     def _push_growth(self) -> None:
         frame = encode_growth(list(self._grown))
