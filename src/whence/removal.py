@@ -91,8 +91,8 @@ takes longer because the store is busy is followed by a longer rest."""
 _REST_MAX_S = 0.5
 
 _REMOVED_FIRST, _REMOVED_LEAST = 100, 80
-"""How many positions the first batch has, and any batch at least. Half of the time of a batch of 80 is what any batch
-costs, in both stores. So a smaller one would hardly be shorter, and would remove less."""
+"""How many positions the first batch has, and any batch at least. A third of the time for which a batch of 80 holds up
+appends is what any batch costs. So one of half the size would not be much shorter, and would remove less."""
 
 
 class Pace:

@@ -24,6 +24,7 @@ from whence.sealer import Sealing
 from whence.sealing import StoreSecret
 from whence.storage import create_store, verify_store
 from whence.storage.followers import Definition
+from whence.storage.postgres import purge as postgres_purge
 from whence.storage.postgres import removals as postgres_removals
 from whence.storage.removals import HOLD, REMOVAL
 from whence.storage.sqlite import purge as sqlite_purge
@@ -43,6 +44,7 @@ INSIDE: tuple[tuple[Any, str], ...] = (
     (sqlite_removals, "forget_payload_values"),
     (sqlite_removals, "forget_content"),
     (sqlite_purge, "tile_leaves"),
+    (sqlite_removals, "prepare_purge"),
     (sqlite_purge, "_remove_transitions"),
     (sqlite_purge, "_reduce"),
     (sqlite_purge, "_take_from_names"),
@@ -50,8 +52,10 @@ INSIDE: tuple[tuple[Any, str], ...] = (
     (postgres_removals, "forget_payload_values"),
     (postgres_removals, "forget_content"),
     (postgres_removals, "purge_events"),
+    (postgres_purge, "_begin"),
+    (postgres_purge, "_subtract"),
 )
-"""What is called within the transaction of a removal."""
+"""What is called within the transaction of a removal, and to prepare it."""
 
 
 class Fuse:
@@ -76,9 +80,9 @@ class Fuse:
         """The function, with a step before it and one after it."""
         if asyncio.iscoroutinefunction(method):
 
-            async def called(*arguments: Any) -> Any:
+            async def called(*arguments: Any, **named: Any) -> Any:
                 self.step()
-                result = await method(*arguments)
+                result = await method(*arguments, **named)
                 self.step()
                 return result
 

@@ -193,7 +193,7 @@ async def test_mutant_a_row_of_a_purge_found_by_a_join_is_caught(purged: Any, mo
     """The same update as a join, planned like any other, reads the whole table for each row."""
     joined = """UPDATE resource t SET events = t.events - gone.events
       FROM unnest($2::bigint[], $3::bigint[]) AS gone (resource, events)
-     WHERE t.tenant_no = $1 AND t.resource = gone.resource AND t.events > gone.events"""
+     WHERE t.tenant_no = $1 AND t.resource = gone.resource AND t.events > gone.events RETURNING t.resource"""
     monkeypatch.setattr(purge, "_SQL", {**purge._SQL, "take_from_resource": joined})
     monkeypatch.setattr(removals, "_SQL", {**removals._SQL, "plan_by_key": "SELECT 1"})
     assert (await _purge(purged))["resource"] > NAMES_READ_MAX

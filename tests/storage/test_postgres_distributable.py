@@ -12,7 +12,7 @@ import pytest
 from tests.databases import execute, fetch, fresh_database
 from tests.storage.statements import everything, listen
 from whence.storage import sequencing
-from whence.storage.postgres import append, counts
+from whence.storage.postgres import append, counts, purge
 from whence.storage.postgres.joined_statements import run_statements
 from whence.storage.sql import load_blocks
 
@@ -135,7 +135,8 @@ async def heard(patch: pytest.MonkeyPatch, folder: Path) -> set[str]:
     with patch.context() as patched:
         patched.setattr(sequencing, "FOLD_AT", 300)  # so that rows of transitions are merged
         listen(patched, hear)
-        patched.setattr(append, "run_statements", one_by_one)
+        for module in (append, purge):
+            patched.setattr(module, "run_statements", one_by_one)
         await everything(await fresh_database(), folder)
     return said
 

@@ -12,7 +12,16 @@ import msgspec
 from whence import rollups, transitions
 from whence.actor_totals import Counted, UnfoldedEvents
 
-__all__ = ["BucketName", "Divided", "SetSizes", "SetStatements", "TakeSets", "count_divided_buckets", "fold"]
+__all__ = [
+    "BucketName",
+    "Divided",
+    "SetSizes",
+    "SetStatements",
+    "TakeSets",
+    "count_divided_buckets",
+    "fold",
+    "sets_to_merge",
+]
 
 Counts = TypeVar("Counts")
 
@@ -61,7 +70,19 @@ def fold(
     if not counts:
         return {}
     added = {bucket: pack(new) for bucket, new in counts.items()}
-    stored = yield SetSizes(list(added))
+    since = sets_to_merge(added, (yield SetSizes(list(added))), up_to)
+    if since:
+        taken = yield TakeSets(since)
+        for bucket in since:
+            added[bucket] = merge(list(taken[bucket]), counts[bucket])
+    return added
+
+
+def sets_to_merge(
+    added: Mapping[BucketName, bytes], stored: Mapping[BucketName, Sequence[Any]], up_to: int
+) -> dict[BucketName, int]:
+    """From which position on the stored sets of a bucket are merged with the one that is added at `up_to`. Buckets
+    without such sets are missing. `stored` answers `SetSizes`."""
     since = {}
     for bucket, packed in added.items():
         sets = stored.get(bucket, ())
@@ -70,11 +91,7 @@ def fold(
             merged = max(merged, 1)
         if merged:
             since[bucket] = sets[merged - 1][0]
-    if since:
-        taken = yield TakeSets(since)
-        for bucket in since:
-            added[bucket] = merge(list(taken[bucket]), counts[bucket])
-    return added
+    return since
 
 
 def count_divided_buckets(

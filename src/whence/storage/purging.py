@@ -1,6 +1,6 @@
 """What a purge takes out of a log's counts: one batch of events at a time. Pure; the same for every store.
 
-A store runs a batch in one transaction, in which it
+A store commits a batch in one transaction. For it, the store
 
 1. checks the purge and the holds, and folds what is unfolded if the batch reaches beyond the last fold, so that every
    event of the batch is counted in the packed sets;
@@ -12,6 +12,9 @@ A store runs a batch in one transaction, in which it
 6. removes the kinds and actors that no event uses. Their numbers are never given again;
 7. appends the leaves of all positions before the first one that is kept to the tiles of level 0;
 8. removes what webhooks were sent of these events, and saves the head.
+
+Appends wait for a part of that. So a store does before that part what no append changes: it reads and computes, and on
+PostgreSQL it also deletes. Then it compares the head. What was read before is right unless a removal or a fold came.
 """
 
 from collections import Counter

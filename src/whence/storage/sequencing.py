@@ -60,6 +60,7 @@ class HeadDraft:
         "measured_to",
         "payload_bytes",
         "recorded_at",
+        "removal_epoch",
         "removed_recorded_at",
         "resources",
         "retained_from",
@@ -83,6 +84,7 @@ class HeadDraft:
         self.payload_bytes = row.payload_bytes
         self.measured_to = row.measured_to
         self.kinds_removed = row.kinds_removed
+        self.removal_epoch = row.removal_epoch
         self.removed_recorded_at = row.removed_recorded_at
         self.retained_from = row.retained_from
         self.tree = row.tree()

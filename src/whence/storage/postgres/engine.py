@@ -138,7 +138,7 @@ class PostgresStore:
         self.followers = PostgresFollowers(self._read, self._write, self._read_as, self._write_as)
         self.payload_index = PostgresPayloadIndex(self._read, self._read_as, self._write_as)
         self.seals = PostgresSeals(self._read, self._write, self._read_as, self._write_as)
-        self.removals = PostgresRemovals(self._read, self._write_as, self._remove_as)
+        self.removals = PostgresRemovals(self._read, self._write_as, self._remove_as, self._target, self._numbers)
         self.deletions = PostgresDeletions(self._read, self._write_as, self._remove_as)
 
     # --- the log -----------------------------------------------------------------------------------------------
@@ -172,20 +172,25 @@ class PostgresStore:
         """Store requests by one call; see append_function.py. None if that cannot store them, and also if it is not
         known whether it did: the statements then find what is there."""
         number, kinds = self._tenants.get(tenant), self._numbers.last(tenant)
-        if self._target.on_citus or number is None or kinds is None:
-            return None
-        call = prepare_call(tenant, number, writes, *kinds)
-        if call is None:
-            return None
-        try:
-            stored: list[list[Receipt] | WhenceError] | None = await self._writing.run(
-                number, call.run, tenant=tenant, alone=True
-            )
-        except (ConnectionLost, TransactionAborted):
-            return None
-        if stored is not None:
-            self._listen_notify.notify(tenant, number)
-        return stored
+        for _ in range(2):  # again, when a purge of this process gave the kinds another version meanwhile
+            if self._target.on_citus or number is None or kinds is None:
+                return None
+            call = prepare_call(tenant, number, writes, *kinds)
+            if call is None:
+                return None
+            try:
+                stored: list[list[Receipt] | WhenceError] | None = await self._writing.run(
+                    number, call.run, tenant=tenant, alone=True
+                )
+            except (ConnectionLost, TransactionAborted):
+                return None
+            if stored is not None:
+                self._listen_notify.notify(tenant, number)
+                return stored
+            tried, kinds = kinds[0], self._numbers.last(tenant)
+            if kinds is None or kinds[0] == tried:
+                return None
+        return None
 
     async def wait_for_idle_writer(self) -> None:
         """Return at once, since appends compute on this event loop; see `Store`."""

@@ -24,33 +24,41 @@ _PARAMETER = re.compile(r"\$(\d+)")
 class Statement(msgspec.Struct, frozen=True):
     """An SQL text and the values of its parameters from `$2` on; `$1` is the tenant's number.
 
-    `answers` says that it has rows which the caller needs.
+    `answers` says that it has rows which the caller needs, and `counts` that the caller needs only their number.
     """
 
     text: str
     values: tuple[Any, ...]
     answers: bool = False
+    counts: bool = False
 
 
 async def run_statements(
     connection: Connection, tenant_no: int, statements: Sequence[Statement], *, joined: bool
 ) -> list[Sequence[Any]]:
-    """Run statements, as one if `joined`, and return the rows of each: none for those that do not answer."""
+    """Run statements, as one if `joined`, and return the rows of each: none for those that do not answer, and one with
+    their number for those that count."""
     if not joined or len(statements) == 1:
         answers = [await connection.fetch(each.text, tenant_no, *each.values) for each in statements]
-        return [rows if each.answers else () for each, rows in zip(statements, answers, strict=True)]
-    text = _joined(tuple((each.text, len(each.values), each.answers) for each in statements))
+        return [
+            [(len(rows),)] if each.counts else rows if each.answers else ()
+            for each, rows in zip(statements, answers, strict=True)
+        ]
+    text = _joined(tuple((each.text, len(each.values), each.answers, each.counts) for each in statements))
     found = iter(await connection.fetchrow(text, tenant_no, *[value for each in statements for value in each.values]))
-    return [next(found) if each.answers else () for each in statements]
+    return [[(next(found),)] if each.counts else next(found) if each.answers else () for each in statements]
 
 
 @functools.lru_cache(maxsize=256)
-def _joined(parts: tuple[tuple[str, int, bool], ...]) -> str:
-    """One statement with these texts as its CTEs. Each has so many parameters of its own, and answers or does not."""
+def _joined(parts: tuple[tuple[str, int, bool, bool], ...]) -> str:
+    """One statement with these texts as its CTEs. Each has so many parameters of its own, and answers, counts, or does
+    neither."""
     ctes, columns, before = [], [], 0
-    for number, (text, parameters, answers) in enumerate(parts):
+    for number, (text, parameters, answers, counts) in enumerate(parts):
         ctes.append(f"s{number} AS (\n{_PARAMETER.sub(functools.partial(_moved, by=before), text)}\n)")
-        if answers:
+        if counts:
+            columns.append(f"(SELECT count(*) FROM s{number})")
+        elif answers:
             columns.append(f"ARRAY(SELECT ROW(s{number}.*) FROM s{number})")
         before += parameters
     return f"WITH {', '.join(ctes)} SELECT {', '.join(columns) or '1'}"

@@ -1,12 +1,20 @@
-"""A batch of a purge: events and all that counts them, in the caller's transaction, under the row lock on the head.
+"""A batch of a purge: events and all that counts them, in the caller's transaction.
 
-The steps are those of `storage/purging.py`. The events are deleted before anything that is computed from those that
-are left. What is left of a kind or an actor is read from the one bucket of level 0, and not from the events: an index
-keeps the entries of deleted rows until VACUUM, and a search from its old end would walk over all of them.
+The steps are those of `storage/purging.py`. An append waits for the row lock on the head, so what no append writes is
+done before that is taken: the rows are read, the leaves go to the tiles, the transitions to the removed ones, and the
+events are deleted, which others see with the commit. Under the row lock it is checked that nothing has changed which
+that depends on. Then the counts are reduced, by statements that are sent together. The events are deleted before
+anything that is computed from those that are left. What is left of a kind or an actor is read from the one bucket of
+level 0, and not from the events: an index keeps the entries of deleted rows until VACUUM, and a search from its old end
+would walk over all of them.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from msgspec.structs import astuple
 
 from whence import rollups, transitions
 from whence.actor_totals import Counted, subtracted
@@ -14,9 +22,13 @@ from whence.errors import Unsound
 from whence.merkle import HASH_SIZE
 from whence.storage.folding import BucketName, SetStatements
 from whence.storage.postgres.actor_totals import fold_actor_totals
+from whence.storage.postgres.append import KindsCache, head_draft
 from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.joined_statements import Statement, run_statements
 from whence.storage.postgres.packed_sets import fold_counts
 from whence.storage.postgres.payload_index import forget_payload_values
+from whence.storage.postgres.rows import PostgresHeadRow
+from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.postgres.transitions import fold_transitions
 from whence.storage.purging import (
     Departing,
@@ -32,56 +44,142 @@ from whence.storage.removals import Purge
 from whence.storage.resolve import Kind
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
-from whence.storage.walks import run_walk_async
+from whence.storage.walks import run_walk
 from whence.tiles import TILE_WIDTH, appended_tiles
 
-__all__ = ["forget_content", "purge_events", "tile_leaves"]
+__all__ = ["LockHead", "PurgeOvertaken", "forget_content", "purge_events", "tile_leaves"]
 
 _SQL = load_blocks("whence.storage.postgres")
 
+LockHead = Callable[[], Awaitable[PostgresHeadRow | None]]
+"""Takes the row lock on the head, unless the transaction has it, and returns the head. Raises HoldsChanged."""
 
-async def purge_events(connection: Connection, head: HeadDraft, purge: Purge) -> int:
-    """Remove the events of a purge from the log whose locked head this is, and save the head. Returns how many events
-    went.
+Buckets = dict[BucketName, tuple[int, bool]]
+"""How many events a bucket has, and whether it is divided."""
 
-    Raises ValueError for a purge that is not allowed, and Unsound, after which nothing may be committed, when the log
-    has fewer events in some count than are to be taken out.
+
+class PurgeOvertaken(Exception):
+    """Another removal came between the reads of a batch and its row lock. Roll back, and do the batch again under the
+    row lock."""
+
+
+class _Batch(NamedTuple):
+    """What was read for a batch, under the head as it was then."""
+
+    head: HeadDraft
+    departing: Departing
+    kinds: Mapping[int, Kind]
+    retained_from: int
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether all of the events that go are in the packed sets."""
+        return not self.departing.rows or self.departing.positions[-1] <= self.head.folded_to
+
+
+Totals = dict[BucketName, bytes]
+"""What is left of the packed sets of actor totals of divided buckets, as one set each; no bytes when all events that
+are left came after the last fold."""
+
+
+async def purge_events(
+    connection: Connection,
+    owner: Tenant,
+    purge: Purge,
+    lock_head: LockHead,
+    cached: KindsCache | None,
+    *,
+    early: bool,
+    joined: bool,
+) -> int:
+    """Remove the events of a purge, and save the head. Returns how many events went.
+
+    With `early`, what no append writes is done before the row lock is taken. `joined` sends statements together, which
+    Citus does not allow. `cached` gets the kinds that are left, so that the next append need not read them.
+
+    Raises ValueError for a purge that is not allowed; PurgeOvertaken; and Unsound when the log has fewer events in some
+    count than are to be taken out. After these two nothing may be committed.
     """
+    row = await head_row(connection, owner) if early else await lock_head()
+    if row is None:
+        return 0
+    batch = await _read(connection, HeadDraft(owner.name, row), purge)
+    fields = await connection.fetch(_SQL["payload_fields"], owner.number)
+    # The index of payload fields is read and written under the row lock, and needs the payloads.
+    begun = early and batch.is_folded and not fields
+    totals = None
+    if begun:
+        try:
+            totals = await _begin(connection, batch)
+        except Unsound:  # or a fold came between two reads
+            raise PurgeOvertaken from None
+    locked = await lock_head()
+    if locked is None or _is_overtaken(row, locked, begun=begun):
+        raise PurgeOvertaken
+    head = await head_draft(connection, owner, locked)
+    if totals is None:
+        if not batch.is_folded:
+            await fold_transitions(connection, head)
+            await fold_actor_totals(connection, head)
+            head.folded_to = head.size
+        await forget_payload_values(connection, owner.number, batch.departing.positions)
+        batch = batch._replace(head=head)
+        totals = await _begin(connection, batch)
+    if not batch.departing.rows and batch.retained_from == head.retained_from:
+        return 0
+    if _has_new_kinds(row, locked):
+        cached = None
+    await _finish(connection, head, batch, totals if begun else None, cached, joined=joined)
+    return len(batch.departing.rows)
+
+
+def _is_overtaken(read: PostgresHeadRow, locked: PostgresHeadRow, *, begun: bool) -> bool:
+    """Whether what was read under the first head may be wrong under the second: another removal has come, or a fold,
+    which has counted effects that came meanwhile."""
+    return locked.removal_epoch != read.removal_epoch or (begun and locked.folded_to != read.folded_to)
+
+
+def _has_new_kinds(read: PostgresHeadRow, locked: PostgresHeadRow) -> bool:
+    """Whether an append has added kinds since they were read."""
+    return locked.kinds_version != read.kinds_version
+
+
+async def _read(connection: Connection, head: HeadDraft, purge: Purge) -> _Batch:
+    """Read the events of a batch."""
     check_purge(purge, head.size, head.retained_from)
     tenant_no = head.tenant_no
     kinds = {number: Kind(number, *words) for number, *words in await connection.fetch(_SQL["kinds"], tenant_no)}
     rows = await connection.fetch(_SQL["purge_rows"], tenant_no, purge.since, purge.upto)
     departing = Departing(purge, [PurgeRow(*each) for each in rows], kinds)
-    retained_from = max(head.retained_from, purge.upto)
-    if not departing.rows and retained_from == head.retained_from:
-        return 0
-    await tile_leaves(connection, tenant_no, retained_from)
-    kinds_removed = 0
-    if departing.rows:
-        if departing.positions[-1] > head.folded_to:
-            await fold_transitions(connection, head)
-            await fold_actor_totals(connection, head)
-            head.folded_to = head.size
-        going = await _departing_transitions(connection, head, departing)
-        await forget_payload_values(connection, tenant_no, departing.positions)  # which reads the payloads
-        await connection.execute(_SQL["delete_event"], tenant_no, departing.positions)
-        await _remove_transitions(connection, tenant_no, departing, going, retained_from)
-        await _reduce(connection, head, departing)
-        kinds_removed = await _take_from_names(connection, tenant_no, departing)
-        await forget_content(connection, tenant_no, departing.positions)
-        await _forget_deliveries(connection, tenant_no, departing.positions)
-    await connection.execute(
-        _SQL["save_purge"],
-        tenant_no,
-        head.folded_to,
-        head.payload_bytes - departing.payload_bytes,
-        head.measured_to,
-        head.kinds_removed + kinds_removed,
-        max(head.removed_recorded_at, departing.recorded_at),
-        retained_from,
-        secrets.randbits(63),
+    return _Batch(head, departing, kinds, max(head.retained_from, purge.upto))
+
+
+async def _begin(connection: Connection, batch: _Batch) -> Totals:
+    """Do what no append has to wait for. Returns what will be left of the packed sets of actors, unless an append
+    divides or folds meanwhile."""
+    head, departing = batch.head, batch.departing
+    tenant_no = head.tenant_no
+    await tile_leaves(connection, tenant_no, batch.retained_from)
+    if not departing.rows:
+        return {}
+    going = await _departing_transitions(connection, head, departing)
+    statements = SetStatements(
+        _SQL["removed_transition_sizes"], _SQL["take_removed_transitions"], _SQL["add_removed_transitions"]
     )
-    return len(departing.rows)
+    await fold_counts(
+        connection, tenant_no, batch.retained_from, statements, going, transitions.pack, transitions.merged
+    )
+    reduced = _reduced(departing, await _buckets(connection, tenant_no, departing))
+    stored: dict[BucketName, list[bytes]] = {}
+    if reduced.totals:
+        names = zip(*reduced.totals, strict=True)
+        for level, bucket, packed in await connection.fetch(_SQL["actor_totals_of"], tenant_no, *names):
+            stored.setdefault((level, bucket), []).append(packed)
+    totals = _left(head, reduced.totals, stored)
+    status: str = await connection.execute(_SQL["delete_event"], tenant_no, departing.positions)
+    if status.rpartition(" ")[2] != str(len(departing.positions)):
+        raise PurgeOvertaken
+    return totals
 
 
 async def tile_leaves(connection: Connection, tenant_no: int, retained_from: int, more: bytes = b"") -> None:
@@ -103,7 +201,7 @@ async def tile_leaves(connection: Connection, tenant_no: int, retained_from: int
 async def _departing_transitions(
     connection: Connection, head: HeadDraft, departing: Departing
 ) -> dict[BucketName, transitions.Transitions]:
-    """The transitions that go with the events, by bucket. Before the events are deleted."""
+    """The transitions that go with the events, by bucket."""
     folded = head.tenant_no, head.folded_to
     causes = departing.causes
     known = await connection.fetch(_SQL["folded_causes"], *folded, causes) if causes else []
@@ -111,95 +209,183 @@ async def _departing_transitions(
     return transitions.by_bucket(departing_transitions(departing, known, effects))
 
 
-async def _remove_transitions(
+async def _buckets(connection: Connection, tenant_no: int, departing: Departing) -> Buckets:
+    """The buckets of every level in which the events are."""
+    lookup = _buckets_lookup(departing)
+    return _buckets_from(await connection.fetch(lookup.text, tenant_no, *lookup.values))
+
+
+def _buckets_lookup(departing: Departing) -> Statement:
+    names = [
+        (level, bucket)
+        for level in range(rollups.LAST_LEVEL + 1)
+        for bucket in rollups.by_bucket(level, departing.occurrences)
+    ]
+    return Statement(_SQL["buckets_known"], _columns(names, 2), answers=True)
+
+
+def _buckets_from(rows: Sequence[Any]) -> Buckets:
+    return {(level, bucket): (events, divided) for level, bucket, events, divided in rows}
+
+
+def _reduced(departing: Departing, buckets: Buckets) -> Reduced:
+    """What the batch takes out of the buckets."""
+
+    def answer(question: ReduceBuckets) -> dict[int, tuple[int, bool]]:
+        known = {bucket: buckets.get((question.level, bucket), (-1, False)) for bucket in question.events}
+        return {bucket: (events - question.events[bucket], divided) for bucket, (events, divided) in known.items()}
+
+    return run_walk(reduce_buckets(departing), answer)
+
+
+def _left(
+    head: HeadDraft, totals: Mapping[BucketName, Counted], stored: Mapping[BucketName, Sequence[bytes]]
+) -> Totals:
+    """What is left of the packed sets of some buckets."""
+    try:
+        return {name: subtracted(head.actors, stored.get(name, []), counts) for name, counts in totals.items()}
+    except ValueError:
+        raise Unsound("What actors did is counted wrong. Run 'whence verify'.") from None
+
+
+async def _finish(
     connection: Connection,
-    tenant_no: int,
-    departing: Departing,
-    going: dict[BucketName, transitions.Transitions],
-    retained_from: int,
+    head: HeadDraft,
+    batch: _Batch,
+    before: Totals | None,
+    cached: KindsCache | None,
+    *,
+    joined: bool,
 ) -> None:
-    """Add transitions to the removed ones. A bucket without events loses both."""
-    buckets = sorted(transition_buckets(departing.occurrences))
-    edges = [rollups.bounds(level, bucket) for level, bucket in buckets]
-    columns = [*zip(*buckets, strict=True), [edge.since for edge in edges], [edge.until for edge in edges]]
-    left = {tuple(row) for row in await connection.fetch(_SQL["has_events_between"], tenant_no, *columns)}
-    emptied = [bucket for bucket in buckets if bucket not in left]
-    if emptied:
-        names = list(zip(*emptied, strict=True))
-        await connection.execute(_SQL["delete_transitions"], tenant_no, *names)
-        await connection.execute(_SQL["delete_removed_transitions"], tenant_no, *names)
-    for bucket in emptied:
-        going.pop(bucket, None)
-    statements = SetStatements(
-        _SQL["removed_transition_sizes"], _SQL["take_removed_transitions"], _SQL["add_removed_transitions"]
+    """Take the events, which are deleted, out of all that counts them, and save the head. `before` is what was computed
+    before the row lock was taken; None when nothing was. `cached` gets the kinds that are left."""
+    departing, tenant_no = batch.departing, head.tenant_no
+    kinds_removed: frozenset[int] = frozenset()
+    last: list[Statement] = []
+    if departing.rows:
+        reads = [
+            _buckets_lookup(departing),
+            _periods_lookup(departing),
+            Statement(_SQL["webhooks_with_deliveries"], (), answers=True),
+            Statement(_SQL["payload_fields"], (), answers=True),
+        ]
+        buckets, left, webhooks, fields = await run_statements(connection, tenant_no, reads, joined=joined)
+        if fields and before is not None:
+            raise PurgeOvertaken
+        reduced = _reduced(departing, _buckets_from(buckets))
+        periods = transition_buckets(departing.occurrences) - {tuple(row) for row in left}
+        kinds_removed, totals = await _subtract(connection, head, departing, reduced, periods, before, joined=joined)
+        added = [(*name, packed) for name, packed in totals.items() if packed]
+        if added:
+            last.append(Statement(_SQL["add_actor_totals"], (head.folded_to, *_columns(added, 3))))
+        last.append(Statement(_SQL["drop_unused_actor"], (list(departing.actors),)))
+        last.append(Statement(_SQL["drop_unused_kind"], (list(kinds_removed),)))
+        if webhooks:
+            await connection.execute(_SQL["lock_deliveries"], head.tenant)
+            for (webhook_id,) in webhooks:
+                for block in ("erase_answers", "delete_attempts", "delete_delivery"):
+                    await connection.execute(_SQL[block], tenant_no, webhook_id, departing.positions)
+    kinds_version, recorded_at = secrets.randbits(63), max(head.removed_recorded_at, departing.recorded_at)
+    values = (
+        head.folded_to,
+        head.payload_bytes - departing.payload_bytes,
+        head.measured_to,
+        head.kinds_removed + len(kinds_removed),
+        recorded_at,
+        batch.retained_from,
+        kinds_version,
     )
-    await fold_counts(connection, tenant_no, retained_from, statements, going, transitions.pack, transitions.merged)
+    if cached is not None:
+        # Before the commit, so that an append which waits for it need not read them.
+        kinds = {astuple(kind)[1:]: number for number, kind in batch.kinds.items() if number not in kinds_removed}
+        cached.put(head.tenant, kinds_version, recorded_at, kinds)
+    await run_statements(connection, tenant_no, [*last, Statement(_SQL["save_purge"], values)], joined=joined)
 
 
-async def _reduce(connection: Connection, head: HeadDraft, departing: Departing) -> None:
-    """Take the events out of the buckets of every level."""
-    tenant_no = head.tenant_no
-
-    async def answer(question: ReduceBuckets) -> dict[int, tuple[int, bool]]:
-        columns = zip(*question.events.items(), strict=True)
-        rows = await connection.fetch(_SQL["take_from_bucket"], tenant_no, question.level, *columns)
-        return {bucket: (events, divided) for bucket, events, divided in rows}
-
-    reduced: Reduced = await run_walk_async(reduce_buckets(departing), answer)
-    if reduced.emptied:
-        names = list(zip(*reduced.emptied, strict=True))
-        for block in ("delete_bucket", "delete_rollup_kind", "delete_rollup_actor", "delete_actor_totals"):
-            await connection.execute(_SQL[block], tenant_no, *names)
-    for table, counts in (("rollup_kind", reduced.kinds), ("rollup_actor", reduced.actors)):
-        rows = [(*name, events) for name, events in counts.items()]
-        await _subtract(connection, f"drop_from_{table}", f"take_from_{table}", tenant_no, rows)
-    if reduced.totals:
-        await _subtract_totals(connection, head, reduced.totals)
-
-
-async def _take_from_names(connection: Connection, tenant_no: int, departing: Departing) -> int:
-    """Take the events out of the rows of their flows and resources; rows and names without an event go. Returns how
-    many kinds went."""
-    flows = [(flow, events, failures) for flow, (events, failures) in departing.flows.items()]
-    await _subtract(connection, "drop_flow", "take_from_flow", tenant_no, flows)
-    await _subtract(connection, "drop_resource", "take_from_resource", tenant_no, departing.resources.items())
-    await connection.execute(_SQL["drop_unused_actor"], tenant_no, list(departing.actors))
-    return len(await connection.fetch(_SQL["drop_unused_kind"], tenant_no, list(departing.kinds)))
+def _periods_lookup(departing: Departing) -> Statement:
+    """Which of the periods that have sets of transitions still have an event."""
+    periods = sorted(transition_buckets(departing.occurrences))
+    edges = [rollups.bounds(level, bucket) for level, bucket in periods]
+    columns = (*_columns(periods, 2), [edge.since for edge in edges], [edge.until for edge in edges])
+    return Statement(_SQL["has_events_between"], columns, answers=True)
 
 
 async def _subtract(
-    connection: Connection, drop: str, take: str, tenant_no: int, rows: Iterable[Sequence[int]]
-) -> None:
-    """Subtract counts from rows by the block `take`, after the block `drop` has deleted those that count nothing else.
-    Raises Unsound when a row is missing or counts less."""
-    columns = list(zip(*rows, strict=True))
-    if not columns:
-        return
-    changed = 0
-    for block in (drop, take):
-        status: str = await connection.execute(_SQL[block], tenant_no, *columns)
-        changed += int(status.rpartition(" ")[2])
-    if changed != len(columns[0]):
+    connection: Connection,
+    head: HeadDraft,
+    departing: Departing,
+    reduced: Reduced,
+    periods: set[BucketName],
+    before: Totals | None,
+    *,
+    joined: bool,
+) -> tuple[frozenset[int], Totals]:
+    """Subtract the events from every row that counts them; rows that count nothing else go, and so do the sets of
+    transitions of `periods`, which have no event any more. Returns the kinds that no event has any more, and what is
+    left of the packed sets of actors, which are taken out.
+
+    Raises Unsound when a row is missing or counts less.
+    """
+    known = before or {}
+    unknown = {name: counted for name, counted in reduced.totals.items() if name not in known}
+    sets = *_columns(reduced.totals, 2), [0] * len(reduced.totals)
+    statements = [Statement(_SQL["take_actor_totals"], sets, answers=bool(unknown))]
+    if reduced.emptied:
+        statements += [Statement(_SQL[block], _columns(reduced.emptied, 2)) for block in _OF_EMPTY_BUCKETS]
+    if periods:
+        statements += [Statement(_SQL[block], _columns(sorted(periods), 2)) for block in _OF_EMPTY_PERIODS]
+    first = len(statements)
+    counts = _counts(departing, reduced)
+    for blocks, rows in counts.items():
+        columns = _columns(rows, _WIDTHS[blocks])
+        statements += [Statement(_SQL[each], columns, answers=each == _DROP, counts=each != _DROP) for each in blocks]
+    taken, *answers = await run_statements(connection, head.tenant_no, statements, joined=joined)
+    answered = dict(zip([block for blocks in counts for block in blocks], answers[first - 1 :], strict=True))
+    dropped = answered.pop(_DROP)
+    changed = {_DROP: len(dropped)} | {block: rows[0][0] for block, rows in answered.items()}
+    if any(len(rows) != sum(changed[block] for block in blocks) for blocks, rows in counts.items()):
         raise Unsound("Events are counted wrong. Run 'whence verify'.")
+    stored: dict[BucketName, list[bytes]] = {}
+    for level, bucket, packed in taken:
+        stored.setdefault((level, bucket), []).append(packed)
+    left = {name: known[name] for name in reduced.totals if name in known} | _left(head, unknown, stored)
+    if (0, 0) in reduced.emptied:
+        return departing.kinds, left
+    return frozenset(kind for level, kind in dropped if level == 0), left
 
 
-async def _subtract_totals(connection: Connection, head: HeadDraft, totals: Mapping[BucketName, Counted]) -> None:
-    """Subtract what actors did from the packed sets of divided buckets, which become one set each."""
-    columns = [*zip(*totals, strict=True), [0] * len(totals)]
-    taken: dict[BucketName, list[bytes]] = {}
-    for level, bucket, packed in await connection.fetch(_SQL["take_actor_totals"], head.tenant_no, *columns):
-        taken.setdefault((level, bucket), []).append(packed)
-    left: list[tuple[int, int, bytes]] = []
-    try:
-        for name, counted in totals.items():
-            packed = subtracted(head.actors, taken.get(name, []), counted)
-            if packed:  # else all events that are left came after the last fold
-                left.append((*name, packed))
-    except ValueError:
-        raise Unsound("What actors did is counted wrong. Run 'whence verify'.") from None
-    if left:
-        new = zip(*left, strict=True)
-        await connection.execute(_SQL["add_actor_totals"], head.tenant_no, head.folded_to, *new)
+_OF_EMPTY_BUCKETS = ("delete_bucket", "delete_rollup_kind", "delete_rollup_actor", "delete_actor_totals")
+_OF_EMPTY_PERIODS = ("delete_transitions", "delete_removed_transitions")
+_DROP = "drop_from_rollup_kind"
+
+_WIDTHS = {
+    ("take_from_bucket",): 3,
+    (_DROP, "take_from_rollup_kind"): 4,
+    ("drop_from_rollup_actor", "take_from_rollup_actor"): 5,
+    ("drop_flow", "take_from_flow"): 3,
+    ("drop_resource", "take_from_resource"): 2,
+}
+"""The blocks that subtract, together those that change the same rows, each row once; and the columns of these."""
+
+
+def _counts(departing: Departing, reduced: Reduced) -> dict[tuple[str, ...], list[tuple[int, ...]]]:
+    """What each of `_WIDTHS` subtracts."""
+    buckets: Counter[BucketName] = Counter()
+    for (level, bucket, _), events in reduced.kinds.items():
+        buckets[level, bucket] += events
+    rows: tuple[list[tuple[int, ...]], ...] = (
+        [(*name, events) for name, events in buckets.items()],
+        [(*name, events) for name, events in reduced.kinds.items()],
+        [(*name, events) for name, events in reduced.actors.items()],
+        [(flow, *counted) for flow, counted in departing.flows.items()],
+        [*departing.resources.items()],
+    )
+    return dict(zip(_WIDTHS, rows, strict=True))
+
+
+def _columns(rows: Iterable[Sequence[Any]], width: int) -> tuple[Sequence[Any], ...]:
+    """Rows as the arrays that `unnest` takes, one for each of so many columns."""
+    return tuple(zip(*rows, strict=True)) or ([],) * width
 
 
 async def forget_content(connection: Connection, tenant_no: int, positions: Sequence[int]) -> None:
@@ -207,13 +393,6 @@ async def forget_content(connection: Connection, tenant_no: int, positions: Sequ
     has locked the deliveries of the tenant."""
     for webhook_id in await _webhooks(connection, tenant_no):
         await connection.execute(_SQL["erase_answers"], tenant_no, webhook_id, positions)
-
-
-async def _forget_deliveries(connection: Connection, tenant_no: int, positions: Sequence[int]) -> None:
-    """Remove the deliveries of the events at these positions, and their attempts."""
-    for webhook_id in await _webhooks(connection, tenant_no):
-        await connection.execute(_SQL["delete_attempts"], tenant_no, webhook_id, positions)
-        await connection.execute(_SQL["delete_delivery"], tenant_no, webhook_id, positions)
 
 
 async def _webhooks(connection: Connection, tenant_no: int) -> list[str]:

@@ -683,6 +683,12 @@ SELECT asked.level, asked.bucket, t.up_to, octet_length(t.counts)
   JOIN actor_total t ON t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket
  ORDER BY t.up_to DESC
 
+-- name: actor_totals_of
+-- All rows of some buckets.
+SELECT asked.level, asked.bucket, t.counts
+  FROM unnest($2::int[], $3::bigint[]) AS asked (level, bucket)
+  JOIN actor_total t ON t.tenant_no = $1 AND t.level = asked.level AND t.bucket = asked.bucket
+
 -- name: take_actor_totals
 -- Removes the newest rows of some buckets, each from a position on, and returns their counts.
 DELETE FROM actor_total t USING unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, up_to)
@@ -864,6 +870,11 @@ SELECT state, count(*) FROM delivery WHERE tenant_no = $1 AND webhook_id = $2 GR
 -- there, so that two of them never deadlock. Not SELECT FOR UPDATE, which would take a row lock for each.
 SELECT pg_advisory_xact_lock(hashtextextended($1, 5708721398))
 
+-- name: lock_removals
+-- Not on SQLite, which has one writer. Held by a removal from before its first statement that changes rows. A purge
+-- deletes events before it has the head's row lock, so without this lock it and an erasure could deadlock.
+SELECT pg_advisory_xact_lock(hashtextextended($1, 1163150162))
+
 -- name: change_delivery
 -- Returns those that are still there.
 UPDATE delivery d
@@ -1043,12 +1054,14 @@ DELETE FROM removed_transition t
 UPDATE bucket t
    SET events = t.events - gone.events
   FROM (SELECT found.ctid, asked.*
-          FROM unnest($3::bigint[], $4::bigint[]) AS asked (bucket, events)
+          FROM unnest($2::int[], $3::bigint[], $4::bigint[]) AS asked (level, bucket, events)
          CROSS JOIN LATERAL (
-               SELECT ctid FROM bucket WHERE tenant_no = $1 AND bucket = asked.bucket AND level = $2 OFFSET 0) found
+               SELECT ctid FROM bucket
+                WHERE tenant_no = $1 AND level = asked.level AND bucket = asked.bucket
+                  AND events > asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
-RETURNING t.bucket, t.events, t.divided
+RETURNING t.level
 
 -- name: delete_bucket
 DELETE FROM bucket t
@@ -1101,6 +1114,7 @@ DELETE FROM rollup_kind t
                   AND events = asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.level, t.kind
 
 -- name: take_from_rollup_kind
 UPDATE rollup_kind t
@@ -1113,6 +1127,7 @@ UPDATE rollup_kind t
                   AND events > asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.level
 
 -- name: drop_from_rollup_actor
 DELETE FROM rollup_actor t
@@ -1125,6 +1140,7 @@ DELETE FROM rollup_actor t
                   AND actor = asked.actor AND kind = asked.kind AND events = asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.level
 
 -- name: take_from_rollup_actor
 UPDATE rollup_actor t
@@ -1138,6 +1154,7 @@ UPDATE rollup_actor t
                   AND actor = asked.actor AND kind = asked.kind AND events > asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.level
 
 -- name: drop_flow
 DELETE FROM flow t
@@ -1149,6 +1166,7 @@ DELETE FROM flow t
                   AND failures = asked.failures OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.flow
 
 -- name: take_from_flow
 -- The times are those of the events that are left, since the ones that go are deleted before.
@@ -1164,6 +1182,7 @@ UPDATE flow t
                   AND failures >= asked.failures OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.flow
 
 -- name: drop_resource
 DELETE FROM resource t
@@ -1174,6 +1193,7 @@ DELETE FROM resource t
                 WHERE tenant_no = $1 AND resource = asked.resource AND events = asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.resource
 
 -- name: take_from_resource
 UPDATE resource t
@@ -1185,6 +1205,7 @@ UPDATE resource t
                 WHERE tenant_no = $1 AND resource = asked.resource AND events > asked.events OFFSET 0) found
         OFFSET 0) gone
  WHERE t.tenant_no = $1 AND t.ctid = gone.ctid
+RETURNING t.resource
 
 -- name: drop_unused_kind
 -- The one bucket of level 0 has a row for each kind and each actor that an event has.

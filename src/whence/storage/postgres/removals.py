@@ -5,15 +5,16 @@ done. It takes the role whence_keeper: the role of all other transactions can ne
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from whence.identities import spellings
 from whence.storage.postgres import erasure_ledger
-from whence.storage.postgres.append import head_draft
-from whence.storage.postgres.connections import Connection
+from whence.storage.postgres.append import KindsCache, head_draft
+from whence.storage.postgres.connections import Connection, Target
 from whence.storage.postgres.credentials import Run
 from whence.storage.postgres.followers import RunAs, TenantWork, WriteAs
 from whence.storage.postgres.payload_index import forget_payload_values
-from whence.storage.postgres.purge import forget_content, purge_events
+from whence.storage.postgres.purge import PurgeOvertaken, forget_content, purge_events
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row
 from whence.storage.removals import HOLD, LASTING_TYPES, Erased, HoldVersion, Purge, refuse_unknown_holds
@@ -27,11 +28,13 @@ _SQL = load_blocks("whence.storage.postgres")
 class PostgresRemovals:
     """What one database can forget; see `Removals`."""
 
-    def __init__(self, read: Run, write_as: WriteAs, remove_as: RunAs) -> None:
-        """`remove_as` writes with the rights of a removal."""
+    def __init__(self, read: Run, write_as: WriteAs, remove_as: RunAs, target: Target, names: KindsCache) -> None:
+        """`remove_as` writes with the rights of a removal. `names` are the kinds that appends use."""
         self._read = read
         self._write_as = write_as
         self._remove_as = remove_as
+        self._target = target
+        self._names = names
 
     async def erase_payloads(
         self, tenant: str, positions: Sequence[int], erased_at: int, holds: Sequence[HoldVersion]
@@ -40,9 +43,11 @@ class PostgresRemovals:
         asked = sorted(set(positions))
 
         async def erase(connection: Connection, owner: Tenant) -> int:
+            await _begin(connection, owner)
             row = await _locked_head(connection, owner, holds)
             if row is None:
                 return 0
+            await connection.execute(_SQL["lock_deliveries"], owner.name)
             head = await head_draft(connection, owner, row)
             await forget_content(connection, owner.number, asked)
             found = await connection.fetch(_SQL["payloads_to_erase"], owner.number, asked, list(LASTING_TYPES))
@@ -60,13 +65,22 @@ class PostgresRemovals:
     async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
         """Remove events, with their rows in every count."""
 
-        async def remove(connection: Connection, owner: Tenant) -> int:
-            row = await _locked_head(connection, owner, holds)
-            if row is None:
-                return 0
-            return await purge_events(connection, await head_draft(connection, owner, row), purge)
+        async def remove(connection: Connection, owner: Tenant, *, early: bool) -> int:
+            await _begin(connection, owner)
+            return await purge_events(
+                connection,
+                owner,
+                purge,
+                partial(_locked_head, connection, owner, holds),
+                self._names,
+                early=early,
+                joined=not self._target.on_citus,
+            )
 
-        return await self._remove(tenant, remove)
+        try:
+            return await self._remove(tenant, partial(remove, early=True))
+        except PurgeOvertaken:
+            return await self._remove(tenant, partial(remove, early=False))
 
     async def erase_actor(
         self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
@@ -76,9 +90,11 @@ class PostgresRemovals:
         names = spellings(id_)
 
         async def erase(connection: Connection, owner: Tenant) -> int:
+            await _begin(connection, owner)
             row = await _locked_head(connection, owner, holds)
             if row is None:
                 return 0
+            await connection.execute(_SQL["lock_deliveries"], owner.name)
             rows = await connection.fetch(_SQL["actors_by_id"], owner.number, [*names, new_id])
             found = {name: number for number, of_type, name in rows if of_type == type_}
             number = next((found[name] for name in names if name in found), None)
@@ -125,15 +141,19 @@ async def _note(connection: Connection, owner: Tenant, positions: Sequence[int],
         await erasure_ledger.note(connection, Erased(owner.name, tuple(tuple(row) for row in rows), new_id))
 
 
+async def _begin(connection: Connection, owner: Tenant) -> None:
+    """Begin the transaction of a removal: until its commit, no other removal of the tenant goes on."""
+    await connection.execute(_SQL["plan_by_key"])
+    await connection.execute(_SQL["lock_removals"], owner.name)
+
+
 async def _locked_head(connection: Connection, owner: Tenant, holds: Sequence[HoldVersion]) -> PostgresHeadRow | None:
-    """The tenant's head, locked until the commit like its deliveries; None when it has none. Raises HoldsChanged for a
-    hold that is not among `holds`."""
+    """The tenant's head, locked until the commit; None when it has none. Raises HoldsChanged for a hold that is not
+    among `holds`."""
     row = await head_row(connection, owner, "lock_head")
     if row is None:
         return None
     # Read after the wait for the lock, so that no hold is missed that was stored before `settle`.
     rows = await connection.fetch(_SQL["hold_versions"], HOLD, owner.name)
     refuse_unknown_holds([tuple(each) for each in rows], holds)
-    await connection.execute(_SQL["lock_deliveries"], owner.name)
-    await connection.execute(_SQL["plan_by_key"])
     return row

@@ -488,7 +488,9 @@ class SQLiteStore(SQLiteReads):
         self._appender = Appender()
         self._writer = writer(self._writing, self._appender, self._high_water)
         self._closed = False
-        self.removals = SQLiteRemovals(path, self._writer.submit, self._appender.names, serving=serving)
+        self.removals = SQLiteRemovals(
+            path, self._readers.read_in_thread, self._writer.submit, self._appender.names, serving=serving
+        )
         self.deletions = SQLiteDeletions(path, self._readers.read, self._writer.submit)
         self.credentials = SQLiteCredentials(self._readers.read, self._writer.submit)
         self.followers = SQLiteFollowers(self._readers.read, self._writer.submit)

@@ -130,6 +130,10 @@ SELECT :tenant_no, :level, :first + (occurred_at - :start) / :width, actor, kind
 -- name: mark_divided
 UPDATE bucket SET divided = 1 WHERE tenant_no = ? AND level = ? AND bucket = ?
 
+-- name: bucket_known
+-- How many events a bucket holds, and whether it is divided.
+SELECT events, divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
+
 -- name: is_divided
 SELECT divided FROM bucket WHERE tenant_no = ? AND level = ? AND bucket = ?
 
@@ -501,6 +505,10 @@ SELECT actor, kind, count(*) FROM event INDEXED BY event_time
 -- The rows of one bucket, newest first.
 SELECT up_to, length(counts) FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
+-- name: actor_totals_of
+-- All rows of one bucket.
+SELECT counts FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ?
+
 -- name: take_actor_totals
 -- Removes the newest rows of one bucket, from a position on, and returns their counts.
 DELETE FROM actor_total WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
@@ -689,6 +697,10 @@ SELECT EXISTS (SELECT 1 FROM event INDEXED BY event_time WHERE tenant_no = ? AND
 -- The rows of one bucket, newest first.
 SELECT up_to, length(counts) FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket = ? ORDER BY up_to DESC
 
+-- name: removed_transitions_since
+-- What take_removed_transitions removes. Not on PostgreSQL, where that is done before the row lock.
+SELECT counts FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ?
+
 -- name: take_removed_transitions
 -- As take_transitions.
 DELETE FROM removed_transition WHERE tenant_no = ? AND level = ? AND bucket = ? AND up_to >= ? RETURNING counts
@@ -752,16 +764,18 @@ DELETE FROM resource WHERE key = ? AND events = ?
 UPDATE resource SET events = events - ?2 WHERE key = ?1
 
 -- name: drop_unused_kind
--- The one bucket of level 0 has a row for each kind that an event has. Here and below, the name is returned.
+-- The one bucket of level 0 has a row for each kind that an event has. Here and below, the names are returned.
 DELETE FROM kind
- WHERE tenant_no = ?1 AND kind = ?2
-   AND NOT EXISTS (SELECT 1 FROM rollup_kind r WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.kind = ?2)
+ WHERE tenant_no = ?1 AND kind IN (SELECT value FROM carray(?2))
+   AND NOT EXISTS (SELECT 1 FROM rollup_kind r
+                    WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.kind = kind.kind)
 RETURNING event_type, resource_type, actor_type, outcome
 
 -- name: drop_unused_actor
 DELETE FROM actor
- WHERE key = ?1 << 40 | ?2
-   AND NOT EXISTS (SELECT 1 FROM rollup_actor r WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.actor = ?2)
+ WHERE key IN (SELECT ?1 << 40 | value FROM carray(?2))
+   AND NOT EXISTS (SELECT 1 FROM rollup_actor r
+                    WHERE r.tenant_no = ?1 AND r.level = 0 AND r.bucket = 0 AND r.actor = actor.key & 0xFFFFFFFFFF)
 RETURNING actor_id, actor_type
 
 -- name: save_purge

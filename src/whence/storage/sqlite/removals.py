@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from whence.errors import Unavailable, Unsound
+from whence.errors import Unavailable, Unsound, WhenceError
 from whence.identities import spellings
 from whence.integrity import hash_payload
 from whence.storage.purging import lasting_kinds
@@ -18,11 +18,11 @@ from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.append import NameCache, head_draft
 from whence.storage.sqlite.connection import connect
-from whence.storage.sqlite.credentials import Write
+from whence.storage.sqlite.credentials import Read, Write
 from whence.storage.sqlite.erasure_ledger import ErasureLedger
 from whence.storage.sqlite.interrupted_removals import decide
 from whence.storage.sqlite.payload_index import forget_payload_values
-from whence.storage.sqlite.purge import forget_content, purge_events
+from whence.storage.sqlite.purge import PreparedPurge, forget_content, prepare_purge, purge_events
 from whence.storage.sqlite.rows import head_row, key_of, number_of
 
 __all__ = ["SQLiteRemovals"]
@@ -40,9 +40,11 @@ _SCRUB_CACHE_KIB = 1_024
 class SQLiteRemovals:
     """What one file can forget; see `Removals`."""
 
-    def __init__(self, path: str, write: Write, names: NameCache, *, serving: bool) -> None:
-        """`names` are those that the writer has in memory. Only a process that serves the file removes from it."""
+    def __init__(self, path: str, read: Read, write: Write, names: NameCache, *, serving: bool) -> None:
+        """`read` reads in a thread. `names` are those that the writer has in memory. Only a process that serves the
+        file removes from it."""
         self._path = path
+        self._read = read
         self._write = write
         self._names = names
         self._serving = serving
@@ -65,8 +67,16 @@ class SQLiteRemovals:
     async def purge(self, tenant: str, purge: Purge, holds: Sequence[HoldVersion]) -> int:
         """Remove events, with their rows in every count."""
 
+        def prepare(connection: apsw.Connection) -> PreparedPurge | None:
+            row = head_row(connection, tenant)
+            return None if row is None else prepare_purge(connection, HeadDraft(tenant, row), purge)
+
+        prepared: PreparedPurge | None = None
+        with suppress(WhenceError):  # such as a batch with very many effects, which the writer reads
+            prepared = await self._read(tenant, prepare)
+
         def remove(connection: apsw.Connection, head: HeadDraft) -> int:
-            return purge_events(connection, self._names, head, purge)
+            return purge_events(connection, self._names, head, purge, prepared)
 
         return await self._remove(tenant, remove, holds)
 
