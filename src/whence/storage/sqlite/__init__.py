@@ -1,1 +1,1 @@
-"""The embedded store: one SQLite file, one writer thread, several readers."""
+"""The embedded store: one SQLite file, one writer, several readers."""

@@ -139,6 +139,6 @@ class SQLiteCredentials:
 
     async def _execute(self, block: str, values: tuple[Any, ...]) -> None:
         def execute(connection: apsw.Connection) -> None:
-            connection.execute(_SQL[block], values)  # the cursor stays in the writer's thread
+            connection.execute(_SQL[block], values)  # the cursor stays with the writer
 
         await self._write(execute)

@@ -1,4 +1,4 @@
-"""The SQLite store: one writer thread, some readers, and the operations of the protocol on top of them."""
+"""The SQLite store: one writer, some readers, and the operations of the protocol on top of them."""
 
 import asyncio
 import os
