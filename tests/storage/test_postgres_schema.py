@@ -31,6 +31,9 @@ SQLITE_ONLY = {
     "known_flows",
     "known_resources",
     "correlation_of",
+    # a purge reads before the writer's transaction; PostgreSQL writes before the row lock instead
+    "bucket_known",
+    "removed_transitions_since",
     # for `whence restore`, which works on files
     "carry_over_revocations",
     "carry_over_holds",
