@@ -294,7 +294,7 @@ def test_a_client_that_does_not_read_is_cut_and_resumes(served: Served, monkeypa
         reader = Reader(client, "", {"Last-Event-ID": str(last)})
         reader.wait_for(160 - last)
         assert reader.ids() == [*range(last + 1, 161)]
-        assert admission_of(served).answers.held(tenant) == 0
+        wait_until(lambda: admission_of(served).answers.held(tenant) == 0)
 
 
 @catches(replaced(Admission, "hold_stream", lambda *_: None, "no_cap"))
