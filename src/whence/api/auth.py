@@ -79,9 +79,11 @@ class HTTPConnection(Protocol):
 
 
 _LOOKUPS = 4
-_HANGING_S = 1.0  # a lookup that takes so long and then fails says that the store does not answer
 """Credentials that are looked up in the store at once. Addresses take turns, so that a flood of unknown ones does not
 keep others from being authenticated."""
+
+_HANGING_S = 1.0
+"""A lookup that takes so long and then fails says that the store does not answer."""
 
 
 class Authenticator:
