@@ -82,7 +82,8 @@ def test_an_address_may_have_a_part_of_the_handshakes(own: Served) -> None:
     connections = silent_connections(own, 3 * CONNECTIONS)
     wait_until(lambda: handshakes(own) > 0)
     assert is_served(own)
-    assert sum(map(is_open, connections)) == handshakes(own) == CONNECTIONS // 2
+    assert sum(map(is_open, connections)) == CONNECTIONS // 2
+    wait_until(lambda: handshakes(own) == CONNECTIONS // 2)  # that of the client ends a little after its answer
     for connection in connections:
         connection.close()
     wait_until(lambda: handshakes(own) == 0)
