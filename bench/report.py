@@ -181,9 +181,9 @@ def _gains(run: Run) -> str:
         )
     machine = run.machine
     head = (
-        f"One server with a SQLite file and default settings{_processes(run)}, on {machine.cores} cores "
-        f"({_processors(run)}) that it shares with the load generator. Times of queries are those of the store, "
-        "without HTTP, unless it is named."
+        f"The server has a SQLite file and default settings{_processes(run)}. It shares {machine.cores} cores "
+        f"({_processors(run)}) with the load generator. Times of queries are those of the store, without HTTP, "
+        "unless it is named."
     )
     return f"## What you gain\n\n{head}\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
 

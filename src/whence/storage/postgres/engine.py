@@ -172,8 +172,10 @@ class PostgresStore:
         """Store requests by one call; see append_function.py. None if that cannot store them, and also if it is not
         known whether it did: the statements then find what is there."""
         number, kinds = self._tenants.get(tenant), self._numbers.last(tenant)
+        if self._target.on_citus or number is None:
+            return None
         for _ in range(2):  # again, when a purge of this process gave the kinds another version meanwhile
-            if self._target.on_citus or number is None or kinds is None:
+            if kinds is None:
                 return None
             call = prepare_call(tenant, number, writes, *kinds)
             if call is None:
@@ -187,8 +189,8 @@ class PostgresStore:
             if stored is not None:
                 self._listen_notify.notify(tenant, number)
                 return stored
-            tried, kinds = kinds[0], self._numbers.last(tenant)
-            if kinds is None or kinds[0] == tried:
+            tried, kinds = kinds, self._numbers.last(tenant)
+            if kinds is not None and kinds[0] == tried[0]:
                 return None
         return None
 

@@ -170,11 +170,9 @@ async def _begin(connection: Connection, batch: _Batch) -> Totals:
         connection, tenant_no, batch.retained_from, statements, going, transitions.pack, transitions.merged
     )
     reduced = _reduced(departing, await _buckets(connection, tenant_no, departing))
-    stored: dict[BucketName, list[bytes]] = {}
+    stored: Sequence[Any] = ()
     if reduced.totals:
-        names = zip(*reduced.totals, strict=True)
-        for level, bucket, packed in await connection.fetch(_SQL["actor_totals_of"], tenant_no, *names):
-            stored.setdefault((level, bucket), []).append(packed)
+        stored = await connection.fetch(_SQL["actor_totals_of"], tenant_no, *_columns(reduced.totals, 2))
     totals = _left(head, reduced.totals, stored)
     status: str = await connection.execute(_SQL["delete_event"], tenant_no, departing.positions)
     if status.rpartition(" ")[2] != str(len(departing.positions)):
@@ -238,10 +236,11 @@ def _reduced(departing: Departing, buckets: Buckets) -> Reduced:
     return run_walk(reduce_buckets(departing), answer)
 
 
-def _left(
-    head: HeadDraft, totals: Mapping[BucketName, Counted], stored: Mapping[BucketName, Sequence[bytes]]
-) -> Totals:
-    """What is left of the packed sets of some buckets."""
+def _left(head: HeadDraft, totals: Mapping[BucketName, Counted], rows: Sequence[Any]) -> Totals:
+    """What is left of the packed sets of some buckets; `rows` has each of these with its bucket."""
+    stored: dict[BucketName, list[bytes]] = {}
+    for level, bucket, packed in rows:
+        stored.setdefault((level, bucket), []).append(packed)
     try:
         return {name: subtracted(head.actors, stored.get(name, []), counts) for name, counts in totals.items()}
     except ValueError:
@@ -345,10 +344,7 @@ async def _subtract(
     changed = {_DROP: len(dropped)} | {block: rows[0][0] for block, rows in answered.items()}
     if any(len(rows) != sum(changed[block] for block in blocks) for blocks, rows in counts.items()):
         raise Unsound("Events are counted wrong. Run 'whence verify'.")
-    stored: dict[BucketName, list[bytes]] = {}
-    for level, bucket, packed in taken:
-        stored.setdefault((level, bucket), []).append(packed)
-    left = {name: known[name] for name in reduced.totals if name in known} | _left(head, unknown, stored)
+    left = {name: known[name] for name in reduced.totals if name in known} | _left(head, unknown, taken)
     if (0, 0) in reduced.emptied:
         return departing.kinds, left
     return frozenset(kind for level, kind in dropped if level == 0), left
