@@ -83,17 +83,20 @@ def test_what_is_stored_meanwhile_is_not_in_it(
     before, real = ids(api.get(EXPORT)), served.store.list_part
     monkeypatch.setattr(exports, "_PART", 2)
     later: list[int] = []
+    posts: list[threading.Thread] = []
 
     async def storing(*args: Any) -> Any:
         part = await real(*args)
-        if len(later) < 3:
-            answer = threading.Thread(target=lambda: later.append(api.post(EVENTS, json=event()).status_code))
-            answer.start()
+        if len(posts) < 3:
+            posts.append(threading.Thread(target=lambda: later.append(api.post(EVENTS, json=event()).status_code)))
+            posts[-1].start()
         return part
 
     monkeypatch.setattr(served.store, "list_part", storing)
     assert ids(api.get(EXPORT)) == before
-    wait_until(lambda: len(later) >= 3)
+    for post in posts:
+        post.join()
+    assert later == [201] * 3
 
 
 def made(**fields: Any) -> Event:

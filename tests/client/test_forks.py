@@ -17,7 +17,10 @@ import ctypes
 from whence.client import fork_safety
 log = Whence(exit_timeout_s=5)
 def fork():  # as a program that embeds Python does: `os.register_at_fork` does not notice
+    sys.setswitchinterval(60)  # CPython waits for ever in a child if another thread had asked for its global lock
+    threading.Event().wait(0.1)  # until those that had asked before have had it
     child = int(ctypes.PyDLL(None).fork())
+    sys.setswitchinterval(0.005)
     if child == 0:
         signal.alarm(8)
     return child

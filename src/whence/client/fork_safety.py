@@ -4,7 +4,8 @@ A fork copies only the thread that forks. In the child, a lock that another thre
 are gone, and a socket is shared with the parent.
 
 Python calls a hook in children that Python forks. A program that embeds Python, such as uWSGI, may fork without it. So
-`reset_if_forked` compares the process id; every public call of a client begins with it.
+`reset_if_forked` compares the process id; every public call of a client begins with it. Such a fork is safe only while
+no other thread waits for CPython's global lock: else the child waits in `drop_gil` for a thread that it does not have.
 """
 
 import os
