@@ -33,21 +33,50 @@ class Two:
         self.url = url
         self.here: Any = create_store(url)
         self.there: Any = create_store(url)
+        self._notifier = self.here._listen_notify._head_notifier
+        self._is_connected = asyncio.Event()
+        self._reading = 0
+        self._notifier._read_size = self._counting(self._notifier._read_size)
+        self._notifier.wake_all = self._noting(self._notifier.wake_all)
+
+    def _counting(self, read: Callable[[str], Awaitable[int]]) -> Callable[[str], Awaitable[int]]:
+        async def counting(tenant: str) -> int:
+            self._reading += 1
+            try:
+                return await read(tenant)
+            finally:
+                self._reading -= 1
+
+        return counting
+
+    def _noting(self, wake_all: Callable[[], None]) -> Callable[[], None]:
+        def noting() -> None:
+            wake_all()
+            self._is_connected.set()
+
+        return noting
 
     def wait(self, position: int, tenant: str = TENANT) -> "asyncio.Task[bool]":
         """Wait in one process, without a deadline."""
         return asyncio.create_task(self.here.changed(tenant, position, FOREVER_S))
 
     async def listening(self, count: int = 1) -> None:
-        """Return once `count` connections listen and their first read is over."""
+        """Return once `count` connections listen. If `here` is one of them, its first reads are over too, so that
+        nothing but a wake-up tells it of growth."""
         await _until(lambda: self.listeners(count))
-        await asyncio.sleep(0.1)
+        if self.here._listen_notify._listening is not None:
+            await asyncio.wait_for(self._is_connected.wait(), 20)
+            await _until(self._has_read)
+
+    async def _has_read(self) -> bool:
+        return not self._reading and not any(each.due.is_set() for each in self._notifier._watches.values())
 
     async def listeners(self, count: int) -> bool:
         return await fetch(self.url, f"SELECT count(*) {LISTENING}") == [(count,)]
 
     async def kill_listeners(self) -> None:
         """Terminate the listening connections, as a network or server failure does."""
+        self._is_connected.clear()
         await execute(self.url, f"SELECT pg_terminate_backend(pid) {LISTENING}")
 
 

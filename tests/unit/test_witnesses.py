@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ from whence.witness_protocol import Refusal, parse_request
 from whence.witnesses import QUORUM_MISSED, Witnesses, cosigned_checkpoint, read_policy, witness_sender
 
 __all__ = ["store"]
+
+PATIENCE_S = 5.0
+"""How long a witness that answers may take."""
 
 Respond = Callable[[bytes], Awaitable[bytes | None]]
 """The whole answer to the body of a request; None for none at all."""
@@ -132,7 +136,7 @@ def policy_of(made: list[Scripted], quorum: str) -> WitnessPolicy:
 
 
 @asynccontextmanager
-async def asking(opened: Any, policy: WitnessPolicy, timeout_s: float = 5.0) -> AsyncIterator[Witnesses]:
+async def asking(opened: Any, policy: WitnessPolicy, timeout_s: float = PATIENCE_S) -> AsyncIterator[Witnesses]:
     """Witnesses that are asked, by a process that seals, without pauses."""
     sealing = sealing_of(opened)
     await sealing.seal_all()
@@ -170,13 +174,23 @@ async def test_a_quorum_cosigns_as_the_log_grows(store: Any, tmp_path: Path) -> 
     async def of_another(body: bytes) -> bytes:
         return answer(200, signature_line(cosigner(9).cosign(parse_request(body).checkpoint, 7)))
 
-    responds = [await real(tmp_path, store, 0), await real(tmp_path, store, 1), slow, of_another]
+    counted = asyncio.Event()
+
+    async def late(_body: bytes) -> None:
+        await counted.wait()
+
+    responds = [await real(tmp_path, store, 0), await real(tmp_path, store, 1), late, of_another]
     await append(store, 0, 3)
     async with listening(*responds) as made:
         policy = policy_of(made, "2")
-        async with asking(store, policy, 0.3) as asked:
-            assert await asked.ask(TENANT)
-            assert await cosigners(store, policy) == (3, names(0, 1))
+        async with asking(store, policy, 2 * PATIENCE_S) as asked:
+            first, until = asyncio.create_task(asked.ask(TENANT)), time.monotonic() + PATIENCE_S
+            while await cosigners(store, policy) != (3, names(0, 1)):
+                assert time.monotonic() < until
+                await asyncio.sleep(0.01)
+            assert not first.done()
+            counted.set()
+            assert await first
             await append(store, 3, 300)
             await asked._sealing.seal_all()
             assert await asked.ask(TENANT)
@@ -256,7 +270,7 @@ async def refused_for(opened: Any, respond: Respond, sentence: str, logged: Reco
     await append(opened, 0, 3)
     async with listening(respond) as made:
         policy = policy_of(made, "all")
-        async with asking(opened, policy, 0.3) as asked:
+        async with asking(opened, policy, 0.3 if respond is slow else PATIENCE_S) as asked:
             assert not await asked.ask(TENANT)
             times = len(made[0].asked)
             assert not await asked.ask(TENANT)
