@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from tests.contract.faults import reword
-from tests.contract.made import DAY, TENANT, add, new, page, stored, uuid
+from tests.contract.made import DAY, SECOND, TENANT, add, new, page, stored, uuid
 from tests.databases import copied_database, execute, fetch, fresh_database
 from tests.storage.statements import listen
 from whence import rollups
@@ -22,9 +22,10 @@ from whence.errors import Invalid, Unavailable, WhenceError
 from whence.events import EVENT_LOG, Viewer
 from whence.storage import create_store, sequencing, verify_store
 from whence.storage.followers import Definition
-from whence.storage.postgres import connections, purge
+from whence.storage.postgres import append_function, connections, purge
 from whence.storage.removals import HOLD, PAYLOAD_ERASED, RETENTION_APPLIED, HoldsChanged, Purge
 from whence.storage.sql import load_blocks
+from whence.wire.event import FUTURE_MAX_US
 
 BLOCKS = load_blocks("whence.storage.postgres")
 
@@ -33,6 +34,8 @@ KEPT = 2
 """The events that a purge leaves: the last of them, and the one that announces it."""
 
 PURGE = Purge(1, EVENTS)
+
+HOUR = 3_600 * SECOND
 
 LATER = time.time_ns() // 1_000 + DAY
 """When an event occurs that can be told from those that were removed."""
@@ -218,18 +221,23 @@ async def a_connection_lost_in_a_purge(stores: Stores, patch: pytest.MonkeyPatch
 
 
 async def _purge_with(
-    stores: Stores, patch: pytest.MonkeyPatch, meanwhile: Callable[[], Awaitable[object]], divide_at: int
+    stores: Stores,
+    patch: pytest.MonkeyPatch,
+    meanwhile: Callable[[], Awaitable[object]],
+    divide_at: int,
+    batch: Purge = PURGE,
+    events: int = EVENTS - 1,
 ) -> None:
     """A purge that has read and deleted its events, and then waits for the row lock while something else is done."""
     patch.setattr(rollups, "DIVIDE_AT", divide_at)
     patch.setattr(sequencing, "FOLD_AT", 5)
     await stored(stores.second, new(50, occurred_at=LATER), new(51, occurred_at=LATER))  # folds all of them
     gate = stores.gate(patch, "lock_head")
-    purging = asyncio.create_task(stores.first.removals.purge(TENANT, PURGE, []))
+    purging = asyncio.create_task(stores.first.removals.purge(TENANT, batch, []))
     await gate.reached.wait()
     await meanwhile()
     gate.open()
-    assert await purging == EVENTS - 1
+    assert await purging == events
     await stored(stores.first, new(80, event_type="action_run.cancelled", occurred_at=LATER))
     await _is_sound(stores.url)
 
@@ -254,6 +262,39 @@ async def a_division_beside_a_purge(stores: Stores, patch: pytest.MonkeyPatch) -
     await _purge_with(stores, patch, lambda: stored(stores.second, new(60, occurred_at=LATER)), EVENTS + 3)
 
 
+async def a_refill_beside_a_purge(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """A bucket that the purge was to empty gets an event after it was read. Its rows stay, and count that."""
+    earlier = new(1).occurred_at - 40 * DAY
+    ranges = msgspec.json.encode({"ranges": [[EVENTS + 2, EVENTS + 3]]})
+    said = new(98, event_type=RETENTION_APPLIED, resource_type=EVENT_LOG, payload=ranges)
+    await stored(stores.second, new(40, occurred_at=earlier), new(41, occurred_at=earlier), said)
+    added = new(60, occurred_at=earlier)
+    batch = Purge(1, EVENTS + 4, (EVENTS,))
+    await _purge_with(stores, patch, lambda: stored(stores.second, added), 5, batch, EVENTS + 1)
+
+
+async def a_replay_within_the_hour(stores: Stores, patch: pytest.MonkeyPatch) -> None:
+    """A purge that leaves the kinds their version is unknown to another process. Its function refuses what was removed
+    all the same, also what may not be older than what that process knows to be removed."""
+    first, second, url = stores.first, stores.second, stores.url
+    await add(first, new(40), new(41))
+    await first.removals.purge(TENANT, PURGE, [])
+    await stored(second, new(50, occurred_at=LATER))  # after which the process knows what was removed
+    [(known, version)] = await fetch(url, "SELECT removed_recorded_at, kinds_version FROM whence.head")
+    await asyncio.sleep(0.05)
+    late = new(60, occurred_at=known + FUTURE_MAX_US + 1)
+    ranges = msgspec.json.encode({"ranges": [[EVENTS + 2, EVENTS + 5]]})
+    said = new(98, event_type=RETENTION_APPLIED, resource_type=EVENT_LOG, payload=ranges, occurred_at=LATER)
+    await add(first, late, said, new(70, occurred_at=LATER))
+    assert await first.removals.purge(TENANT, Purge(EVENTS, EVENTS + 6, (EVENTS,)), []) == 4
+    hours = {each[0] // HOUR for each in await fetch(url, "SELECT removed_recorded_at FROM whence.head")}
+    if hours == {known // HOUR}:
+        assert await fetch(url, "SELECT kinds_version FROM whence.head") == [(version,)]
+    [receipt] = await add(second, late)
+    assert isinstance(receipt.error, Invalid)
+    await _is_sound(url)
+
+
 Race = Callable[[Stores, pytest.MonkeyPatch], Awaitable[None]]
 
 RACES: tuple[Race, ...] = (
@@ -266,6 +307,8 @@ RACES: tuple[Race, ...] = (
     effects_beside_a_purge,
     a_kind_beside_a_purge,
     a_division_beside_a_purge,
+    a_refill_beside_a_purge,
+    a_replay_within_the_hour,
 )
 
 
@@ -312,6 +355,14 @@ def unseen_divisions(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(purge, "_left", lambda _head, totals, _stored: dict.fromkeys(totals, b""))
 
 
+def unseen_refills(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(purge._Plan, "holds_for", lambda _plan, _found: True)
+
+
+def exact_removals(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(append_function, "latest_removal", lambda removed_recorded_at: removed_recorded_at)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("race", "mutant"),
@@ -326,6 +377,9 @@ def unseen_divisions(patch: pytest.MonkeyPatch) -> None:
         (effects_beside_a_purge, unseen_folds),
         (a_kind_beside_a_purge, unseen_kinds),
         (a_division_beside_a_purge, unseen_divisions),
+        (a_division_beside_a_purge, unseen_refills),
+        (a_refill_beside_a_purge, unseen_refills),
+        (a_replay_within_the_hour, exact_removals),
     ],
 )
 async def test_a_race_can_be_lost(

@@ -47,12 +47,15 @@ __all__ = [
     "head_draft",
     "insert",
     "known_kinds",
+    "latest_removal",
     "locked_head",
     "read_known",
     "save_head",
 ]
 
 _SQL = load_blocks("whence.storage.postgres")
+
+_HOUR_US = 3_600_000_000
 
 _ALL_LEVELS_MAX = 100
 """Up to this many events, the buckets of all levels are read before it is known which levels are needed: a share of one
@@ -67,10 +70,17 @@ Buckets = dict[tuple[int, int], tuple[int, bool]]
 """How many events a bucket holds before this append, and whether it is divided, by level and number."""
 
 
+def latest_removal(removed_recorded_at: int) -> int:
+    """The latest `removed_recorded_at` that a head may have under the `kinds_version` under which it had this one: the
+    end of its hour, or 0 if nothing was removed. So most batches of a purge need no new version, for which an append
+    that is on its way would have to be sent again."""
+    return removed_recorded_at and (removed_recorded_at // _HOUR_US + 1) * _HOUR_US - 1
+
+
 class KindsCache:
     """The numbers of kinds by the `kinds_version` of a head, and what each tenant had last: the version, and the
-    `removed_recorded_at`, which does not change without it. All of it was read under the head's row lock, so it is
-    committed."""
+    `removed_recorded_at`, which grows to its `latest_removal` at most without another version. All of it was read under
+    the head's row lock, so it is committed."""
 
     def __init__(self) -> None:
         """Start empty."""

@@ -23,7 +23,7 @@ from whence.identities import earlier_spelling
 from whence.integrity import SALT_SIZE, envelope_parts, hash_payload
 from whence.storage import sequencing
 from whence.storage.base import Receipt, Write
-from whence.storage.postgres.append import Kinds
+from whence.storage.postgres.append import Kinds, latest_removal
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.rows import PostgresHeadRow, cause_id_from
 from whence.storage.sequencing import ActorName, Batch, HeadDraft, KindName, measure_payloads, sequence_writes
@@ -121,13 +121,15 @@ def prepare_call(
 ) -> AppendCall | None:
     """The call that stores these requests, or None if it could not store each event as a new one of a known kind.
 
-    `kinds` and `removed_recorded_at` are those of the tenant at `kinds_version`. A purge changes the version too, so
-    the function stores nothing that may have been removed meanwhile, and uses no kind that is gone.
+    `kinds` and `removed_recorded_at` are those of the tenant at `kinds_version`. A purge that removes kinds changes the
+    version, and so does one that goes beyond the `latest_removal`. So the function uses no kind that is gone, and
+    stores nothing that may have been removed meanwhile.
     """
     events = sum(len(write.events) for write in writes)
     if not 0 < events <= FUNCTION_EVENTS_MAX:
         return None
-    head = HeadDraft(tenant, PostgresHeadRow(tenant_no, kinds=len(kinds), removed_recorded_at=removed_recorded_at))
+    removed = latest_removal(removed_recorded_at)
+    head = HeadDraft(tenant, PostgresHeadRow(tenant_no, kinds=len(kinds), removed_recorded_at=removed))
     head.recorded_at = time.time_ns() // 1_000
     log = _AssumedLog(kinds)
     batch = Batch()

@@ -22,7 +22,7 @@ from whence.errors import Unsound
 from whence.merkle import HASH_SIZE
 from whence.storage.folding import BucketName, SetStatements
 from whence.storage.postgres.actor_totals import fold_actor_totals
-from whence.storage.postgres.append import KindsCache, head_draft
+from whence.storage.postgres.append import KindsCache, head_draft, latest_removal
 from whence.storage.postgres.connections import Connection
 from whence.storage.postgres.joined_statements import Statement, run_statements
 from whence.storage.postgres.packed_sets import fold_counts
@@ -81,6 +81,28 @@ Totals = dict[BucketName, bytes]
 """What is left of the packed sets of actor totals of divided buckets, as one set each; no bytes when all events that
 are left came after the last fold."""
 
+Columns = tuple[Sequence[Any], ...]
+"""Rows as the arrays that `unnest` takes."""
+
+
+class _Plan(NamedTuple):
+    """What a batch takes out of the counts: `reduced`, found from the buckets as they were read, and as columns for
+    each of `_WIDTHS`. `totals` are what will be left of packed sets, as far as it was computed."""
+
+    buckets: Buckets
+    reduced: Reduced
+    columns: Mapping[tuple[str, ...], Columns]
+    totals: Totals
+
+    def holds_for(self, found: Buckets) -> bool:
+        """Whether it is also right for the buckets as they are now. Appends may have added events, but to no bucket
+        that was to be emptied, and may have divided none."""
+        emptied = {*self.reduced.emptied}
+        return self.buckets.keys() == found.keys() and all(
+            found[name] == known or (found[name][1] == known[1] and name not in emptied)
+            for name, known in self.buckets.items()
+        )
+
 
 async def purge_events(
     connection: Connection,
@@ -107,29 +129,28 @@ async def purge_events(
     fields = await connection.fetch(_SQL["payload_fields"], owner.number)
     # The index of payload fields is read and written under the row lock, and needs the payloads.
     begun = early and batch.is_folded and not fields
-    totals = None
+    plan = None
     if begun:
         try:
-            totals = await _begin(connection, batch)
+            plan = await _begin(connection, batch)
         except Unsound:  # or a fold came between two reads
             raise PurgeOvertaken from None
     locked = await lock_head()
     if locked is None or _is_overtaken(row, locked, begun=begun):
         raise PurgeOvertaken
     head = await head_draft(connection, owner, locked)
-    if totals is None:
+    if plan is None:
         if not batch.is_folded:
             await fold_transitions(connection, head)
             await fold_actor_totals(connection, head)
             head.folded_to = head.size
         await forget_payload_values(connection, owner.number, batch.departing.positions)
-        batch = batch._replace(head=head)
-        totals = await _begin(connection, batch)
+        plan = await _begin(connection, batch._replace(head=head))
     if not batch.departing.rows and batch.retained_from == head.retained_from:
         return 0
     if _has_new_kinds(row, locked):
         cached = None
-    await _finish(connection, head, batch, totals if begun else None, cached, joined=joined)
+    await _finish(connection, head, batch, plan, locked.kinds_version, cached, begun=begun, joined=joined)
     return len(batch.departing.rows)
 
 
@@ -154,14 +175,13 @@ async def _read(connection: Connection, head: HeadDraft, purge: Purge) -> _Batch
     return _Batch(head, departing, kinds, max(head.retained_from, purge.upto))
 
 
-async def _begin(connection: Connection, batch: _Batch) -> Totals:
-    """Do what no append has to wait for. Returns what will be left of the packed sets of actors, unless an append
-    divides or folds meanwhile."""
+async def _begin(connection: Connection, batch: _Batch) -> _Plan:
+    """Do what no append has to wait for. Returns what is to be taken out of the counts."""
     head, departing = batch.head, batch.departing
     tenant_no = head.tenant_no
     await tile_leaves(connection, tenant_no, batch.retained_from)
     if not departing.rows:
-        return {}
+        return _planned(departing, {}, {})
     going = await _departing_transitions(connection, head, departing)
     statements = SetStatements(
         _SQL["removed_transition_sizes"], _SQL["take_removed_transitions"], _SQL["add_removed_transitions"]
@@ -169,15 +189,16 @@ async def _begin(connection: Connection, batch: _Batch) -> Totals:
     await fold_counts(
         connection, tenant_no, batch.retained_from, statements, going, transitions.pack, transitions.merged
     )
-    reduced = _reduced(departing, await _buckets(connection, tenant_no, departing))
+    plan = _planned(departing, await _buckets(connection, tenant_no, departing), {})
+    counted = plan.reduced.totals
     stored: Sequence[Any] = ()
-    if reduced.totals:
-        stored = await connection.fetch(_SQL["actor_totals_of"], tenant_no, *_columns(reduced.totals, 2))
-    totals = _left(head, reduced.totals, stored)
+    if counted:
+        stored = await connection.fetch(_SQL["actor_totals_of"], tenant_no, *_columns(counted, 2))
+    totals = _left(head, counted, stored)
     status: str = await connection.execute(_SQL["delete_event"], tenant_no, departing.positions)
     if status.rpartition(" ")[2] != str(len(departing.positions)):
         raise PurgeOvertaken
-    return totals
+    return plan._replace(totals=totals)
 
 
 async def tile_leaves(connection: Connection, tenant_no: int, retained_from: int, more: bytes = b"") -> None:
@@ -226,14 +247,16 @@ def _buckets_from(rows: Sequence[Any]) -> Buckets:
     return {(level, bucket): (events, divided) for level, bucket, events, divided in rows}
 
 
-def _reduced(departing: Departing, buckets: Buckets) -> Reduced:
-    """What the batch takes out of the buckets."""
+def _planned(departing: Departing, buckets: Buckets, totals: Totals) -> _Plan:
+    """What the batch takes out of these buckets, and with them out of all that counts its events."""
 
     def answer(question: ReduceBuckets) -> dict[int, tuple[int, bool]]:
         known = {bucket: buckets.get((question.level, bucket), (-1, False)) for bucket in question.events}
         return {bucket: (events - question.events[bucket], divided) for bucket, (events, divided) in known.items()}
 
-    return run_walk(reduce_buckets(departing), answer)
+    reduced = run_walk(reduce_buckets(departing), answer)
+    rows = zip(_WIDTHS.items(), _counts(departing, reduced), strict=True)
+    return _Plan(buckets, reduced, {blocks: _columns(each, width) for (blocks, width), each in rows}, totals)
 
 
 def _left(head: HeadDraft, totals: Mapping[BucketName, Counted], rows: Sequence[Any]) -> Totals:
@@ -251,13 +274,15 @@ async def _finish(
     connection: Connection,
     head: HeadDraft,
     batch: _Batch,
-    before: Totals | None,
+    plan: _Plan,
+    kinds_version: int,
     cached: KindsCache | None,
     *,
+    begun: bool,
     joined: bool,
 ) -> None:
-    """Take the events, which are deleted, out of all that counts them, and save the head. `before` is what was computed
-    before the row lock was taken; None when nothing was. `cached` gets the kinds that are left."""
+    """Take the events, which are deleted, out of all that counts them, and save the head. `begun` says that this was
+    planned before the row lock was taken. `cached` gets the kinds that are left, if their version changes."""
     departing, tenant_no = batch.departing, head.tenant_no
     kinds_removed: frozenset[int] = frozenset()
     last: list[Statement] = []
@@ -268,12 +293,13 @@ async def _finish(
             Statement(_SQL["webhooks_with_deliveries"], (), answers=True),
             Statement(_SQL["payload_fields"], (), answers=True),
         ]
-        buckets, left, webhooks, fields = await run_statements(connection, tenant_no, reads, joined=joined)
-        if fields and before is not None:
+        rows, left, webhooks, fields = await run_statements(connection, tenant_no, reads, joined=joined)
+        if fields and begun:
             raise PurgeOvertaken
-        reduced = _reduced(departing, _buckets_from(buckets))
+        if not plan.holds_for(buckets := _buckets_from(rows)):
+            plan = _planned(departing, buckets, plan.totals)
         periods = transition_buckets(departing.occurrences) - {tuple(row) for row in left}
-        kinds_removed, totals = await _subtract(connection, head, departing, reduced, periods, before, joined=joined)
+        kinds_removed, totals = await _subtract(connection, head, departing, plan, periods, joined=joined)
         added = [(*name, packed) for name, packed in totals.items() if packed]
         if added:
             last.append(Statement(_SQL["add_actor_totals"], (head.folded_to, *_columns(added, 3))))
@@ -284,7 +310,13 @@ async def _finish(
             for (webhook_id,) in webhooks:
                 for block in ("erase_answers", "delete_attempts", "delete_delivery"):
                     await connection.execute(_SQL[block], tenant_no, webhook_id, departing.positions)
-    kinds_version, recorded_at = secrets.randbits(63), max(head.removed_recorded_at, departing.recorded_at)
+    recorded_at = max(head.removed_recorded_at, departing.recorded_at)
+    if kinds_removed or latest_removal(recorded_at) != latest_removal(head.removed_recorded_at):
+        kinds_version = secrets.randbits(63)
+        if cached is not None:
+            # Before the commit, so that an append which waits for it need not read them.
+            kinds = {astuple(kind)[1:]: number for number, kind in batch.kinds.items() if number not in kinds_removed}
+            cached.put(head.tenant, kinds_version, recorded_at, kinds)
     values = (
         head.folded_to,
         head.payload_bytes - departing.payload_bytes,
@@ -294,10 +326,6 @@ async def _finish(
         batch.retained_from,
         kinds_version,
     )
-    if cached is not None:
-        # Before the commit, so that an append which waits for it need not read them.
-        kinds = {astuple(kind)[1:]: number for number, kind in batch.kinds.items() if number not in kinds_removed}
-        cached.put(head.tenant, kinds_version, recorded_at, kinds)
     await run_statements(connection, tenant_no, [*last, Statement(_SQL["save_purge"], values)], joined=joined)
 
 
@@ -313,9 +341,8 @@ async def _subtract(
     connection: Connection,
     head: HeadDraft,
     departing: Departing,
-    reduced: Reduced,
+    plan: _Plan,
     periods: set[BucketName],
-    before: Totals | None,
     *,
     joined: bool,
 ) -> tuple[frozenset[int], Totals]:
@@ -325,24 +352,21 @@ async def _subtract(
 
     Raises Unsound when a row is missing or counts less.
     """
-    known = before or {}
+    reduced, known = plan.reduced, plan.totals
     unknown = {name: counted for name, counted in reduced.totals.items() if name not in known}
     sets = *_columns(reduced.totals, 2), [0] * len(reduced.totals)
     statements = [Statement(_SQL["take_actor_totals"], sets, answers=bool(unknown))]
+    for blocks, columns in plan.columns.items():
+        statements += [Statement(_SQL[each], columns, answers=each == _DROP, counts=each != _DROP) for each in blocks]
     if reduced.emptied:
         statements += [Statement(_SQL[block], _columns(reduced.emptied, 2)) for block in _OF_EMPTY_BUCKETS]
     if periods:
         statements += [Statement(_SQL[block], _columns(sorted(periods), 2)) for block in _OF_EMPTY_PERIODS]
-    first = len(statements)
-    counts = _counts(departing, reduced)
-    for blocks, rows in counts.items():
-        columns = _columns(rows, _WIDTHS[blocks])
-        statements += [Statement(_SQL[each], columns, answers=each == _DROP, counts=each != _DROP) for each in blocks]
     taken, *answers = await run_statements(connection, head.tenant_no, statements, joined=joined)
-    answered = dict(zip([block for blocks in counts for block in blocks], answers[first - 1 :], strict=True))
+    answered = dict(zip([block for blocks in plan.columns for block in blocks], answers, strict=False))
     dropped = answered.pop(_DROP)
     changed = {_DROP: len(dropped)} | {block: rows[0][0] for block, rows in answered.items()}
-    if any(len(rows) != sum(changed[block] for block in blocks) for blocks, rows in counts.items()):
+    if any(len(columns[0]) != sum(changed[block] for block in blocks) for blocks, columns in plan.columns.items()):
         raise Unsound("Events are counted wrong. Run 'whence verify'.")
     left = {name: known[name] for name in reduced.totals if name in known} | _left(head, unknown, taken)
     if (0, 0) in reduced.emptied:
@@ -364,23 +388,22 @@ _WIDTHS = {
 """The blocks that subtract, together those that change the same rows, each row once; and the columns of these."""
 
 
-def _counts(departing: Departing, reduced: Reduced) -> dict[tuple[str, ...], list[tuple[int, ...]]]:
-    """What each of `_WIDTHS` subtracts."""
+def _counts(departing: Departing, reduced: Reduced) -> tuple[list[tuple[int, ...]], ...]:
+    """The rows that each of `_WIDTHS` subtracts."""
     buckets: Counter[BucketName] = Counter()
     for (level, bucket, _), events in reduced.kinds.items():
         buckets[level, bucket] += events
-    rows: tuple[list[tuple[int, ...]], ...] = (
+    return (
         [(*name, events) for name, events in buckets.items()],
         [(*name, events) for name, events in reduced.kinds.items()],
         [(*name, events) for name, events in reduced.actors.items()],
         [(flow, *counted) for flow, counted in departing.flows.items()],
         [*departing.resources.items()],
     )
-    return dict(zip(_WIDTHS, rows, strict=True))
 
 
-def _columns(rows: Iterable[Sequence[Any]], width: int) -> tuple[Sequence[Any], ...]:
-    """Rows as the arrays that `unnest` takes, one for each of so many columns."""
+def _columns(rows: Iterable[Sequence[Any]], width: int) -> Columns:
+    """Rows as columns, of which there are so many."""
     return tuple(zip(*rows, strict=True)) or ([],) * width
 
 
