@@ -56,6 +56,7 @@ ROWS: tuple[frozenset[str], ...] = (
             "alerts",
             "profiles",
             "payload_fields",
+            "json_decoding",
             "retention",
             "payload_masking",
             "quotations",

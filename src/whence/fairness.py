@@ -8,11 +8,12 @@ tenant that comes next. Only totals need to be configured, and nothing is set as
 import asyncio
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from whence.errors import Busy, Throttled
 
-__all__ = ["FairBudget", "FairQueue", "LoopRounds"]
+__all__ = ["FairBudget", "FairQueue", "LoopRounds", "LoopTurns"]
 
 _WAIT_S = 10.0
 _WAITING_MAX = 256
@@ -20,6 +21,8 @@ _WAITING_MAX = 256
 _ROUND_S = 0.005
 _BEGINNING_MAX = 4
 """How many of the requests that wait for the event loop begin in one of its rounds."""
+
+_TURNS_S = 0.01
 
 
 class FairBudget:
@@ -239,3 +242,56 @@ class LoopRounds:
 
     def _end(self) -> None:
         self._began = None
+
+
+class LoopTurns:
+    """The time of the event loop for callbacks that never wait: those that parse what connections have sent, and begin
+    their requests.
+
+    Each is short, but hundreds may be due in one round. So they run at once only in the first milliseconds of a round.
+    The others run in the next rounds, names in turns, again for some milliseconds each time. Belongs to one event loop
+    at a time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[tuple[Callable[[], None], float]]] = {}
+        self._is_due = False
+        self._ends: float | None = None
+
+    def has_time(self, later_s: float = 0.0) -> bool:
+        """Whether a callback may run at once. `later_s` are the seconds for which it will occupy the loop after its
+        end, by what it begins."""
+        now = time.perf_counter()
+        if self._ends is None:
+            self._ends = now + _TURNS_S
+            asyncio.get_running_loop().call_soon(self._end)
+        if now >= self._ends:
+            return False
+        self._ends -= later_s
+        return True
+
+    def call(self, name: str, callback: Callable[[], None], later_s: float = 0.0) -> None:
+        """Run a callback in one of the next rounds, in a turn of this name. `later_s` is as for `has_time`."""
+        self._waiting.setdefault(name, deque()).append((callback, later_s))
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _end(self) -> None:
+        self._ends = None
+
+    def _run(self) -> None:
+        ends = time.perf_counter() + _TURNS_S
+        try:
+            while self._waiting and time.perf_counter() < ends:
+                name, queue = next(iter(self._waiting.items()))
+                callback, later_s = queue.popleft()
+                del self._waiting[name]
+                if queue:
+                    self._waiting[name] = queue
+                ends -= later_s
+                callback()
+        finally:
+            self._is_due = bool(self._waiting)
+            if self._is_due:
+                asyncio.get_running_loop().call_soon(self._run)

@@ -1,5 +1,7 @@
 """Legal holds: where they are kept, and which events they keep from being removed."""
 
+import math
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -43,10 +45,13 @@ async def holds_of(store: Store, tenant: str) -> LegalHolds:
     return LegalHolds(tuple((each.id, each.version) for each in found), tuple(hold_of(each).query for each in found))
 
 
-async def held_among(store: Store, tenant: str, queries: Sequence[Query], positions: Sequence[int]) -> set[int]:
+async def held_among(
+    store: Store, tenant: str, queries: Sequence[Query], positions: Sequence[int], ends_at: float = math.inf
+) -> set[int]:
     """Those of the positions, which are in order, whose events match one of the questions.
 
-    A question is asked about the positions only, so it costs at most what lies between them.
+    A question is asked about the positions only, so it costs at most what lies between them. `ends_at` is by
+    `time.monotonic`. Raises TimeoutError when the answer would come later.
     """
     if not positions or not queries:
         return set()
@@ -55,18 +60,21 @@ async def held_among(store: Store, tenant: str, queries: Sequence[Query], positi
     held: set[int] = set()
     for query in queries:
         if begin < len(positions):
-            held |= await _held_from(store, Viewer(tenant), query, positions, begin)
+            held |= await _held_from(store, Viewer(tenant), query, positions, begin, ends_at)
         if begin:
-            held.update(await positions_matching(store, tenant, query, retained_from - 1))
+            held.update(await positions_matching(store, tenant, query, retained_from - 1, ends_at))
     asked = positions if isinstance(positions, range) else frozenset(positions)
     return {position for position in held if position in asked}
 
 
-async def _held_from(store: Store, viewer: Viewer, query: Query, positions: Sequence[int], at: int) -> set[int]:
+async def _held_from(
+    store: Store, viewer: Viewer, query: Query, positions: Sequence[int], at: int, ends_at: float
+) -> set[int]:
     """The positions of matching events, beginning with the position of that index; others of them may be among it."""
     held: set[int] = set()
     read_to = 0
     while at < len(positions):
+        _require_time(ends_at)
         page = await store.read_feed(viewer, query, max(read_to, positions[at] - 1), _PART)
         held.update(event.position for event in page.events)
         read_to = page.read_to
@@ -74,8 +82,16 @@ async def _held_from(store: Store, viewer: Viewer, query: Query, positions: Sequ
     return held
 
 
-async def positions_matching(store: Store, tenant: str, query: Query, upto: int) -> list[int]:
-    """The positions up to one, which is before the first that is kept, whose events match and are still there."""
+def _require_time(ends_at: float) -> None:
+    if time.monotonic() > ends_at:
+        raise TimeoutError
+
+
+async def positions_matching(
+    store: Store, tenant: str, query: Query, upto: int, ends_at: float = math.inf
+) -> list[int]:
+    """The positions up to one, which is before the first that is kept, whose events match and are still there. Raises
+    TimeoutError as `held_among`."""
     if upto < 1:
         return []
     first = await store.read_feed(Viewer(tenant), Query(), upto, 1)
@@ -89,6 +105,7 @@ async def positions_matching(store: Store, tenant: str, query: Query, upto: int)
     found: list[int] = []
     after: Keyset | None = None
     while True:
+        _require_time(ends_at)
         request = PartRequest(limit=_PART, as_of=upto, after=after)
         part = await store.list_part(Viewer(tenant), narrowed, request)
         found += [event.position for event in part.events]
@@ -97,6 +114,7 @@ async def positions_matching(store: Store, tenant: str, query: Query, upto: int)
             return sorted(found)
 
 
-async def list_kept(store: Store, tenant: str) -> list[int]:
-    """The positions before the first that is kept whose events are still there, since they were held."""
-    return await positions_matching(store, tenant, Query(), (await store.head(tenant)).retained_from - 1)
+async def list_kept(store: Store, tenant: str, ends_at: float = math.inf) -> list[int]:
+    """The positions before the first that is kept whose events are still there, since they were held. Raises
+    TimeoutError as `held_among`."""
+    return await positions_matching(store, tenant, Query(), (await store.head(tenant)).retained_from - 1, ends_at)

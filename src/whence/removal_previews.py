@@ -2,6 +2,7 @@
 exact."""
 
 import time
+from collections.abc import AsyncIterator
 
 import msgspec
 
@@ -15,6 +16,7 @@ __all__ = ["ErasurePreview", "RetentionPreview", "preview_erasure", "preview_ret
 
 _SECONDS = 2.0
 _PART = 500
+_IDS_PART = 50
 _WINDOW = 20_000
 
 
@@ -39,28 +41,36 @@ class RetentionPreview(msgspec.Struct, frozen=True, kw_only=True):
 
 async def preview_erasure(store: Store, tenant: str, query: Query | None, event_ids: tuple[str, ...]) -> ErasurePreview:
     """What an erasure of the events that match a query, or that have these ids, would do."""
-    ends_at, viewer = time.monotonic() + _SECONDS, Viewer(tenant)
+    ends_at = time.monotonic() + _SECONDS
     holds = await holds_of(store, tenant)
-    positions: list[int] = []
-    for event_id in event_ids:
-        event = await store.get_event(viewer, event_id)
-        if event is not None and has_payload(event):
-            positions.append(event.position)
-    held, total = await held_among(store, tenant, holds.queries, sorted(positions)), len(positions)
-    held_count = len(held)
+    payloads = held = 0
+    try:
+        async for positions in _with_payload(store, Viewer(tenant), query, event_ids):
+            of_part = len(await held_among(store, tenant, holds.queries, positions, ends_at))
+            held += of_part
+            payloads += len(positions) - of_part
+            if time.monotonic() > ends_at:
+                return ErasurePreview(payloads=payloads, held=held, exact=False)
+    except TimeoutError:
+        return ErasurePreview(payloads=payloads, held=held, exact=False)
+    return ErasurePreview(payloads=payloads, held=held, exact=True)
+
+
+async def _with_payload(
+    store: Store, viewer: Viewer, query: Query | None, event_ids: tuple[str, ...]
+) -> AsyncIterator[list[int]]:
+    """The positions of the events that have a payload, in parts."""
+    for begin in range(0, len(event_ids), _IDS_PART):
+        events = [await store.get_event(viewer, event_id) for event_id in event_ids[begin : begin + _IDS_PART]]
+        yield sorted(event.position for event in events if event is not None and has_payload(event))
     after: Keyset | None = None
-    as_of = (await store.head(tenant)).size
+    as_of = (await store.head(viewer.tenant)).size
     while query is not None:
         part = await store.list_part(viewer, query, PartRequest(limit=_PART, as_of=as_of, after=after))
-        positions = sorted(event.position for event in part.events if has_payload(event))
-        total += len(positions)
-        held_count += len(await held_among(store, tenant, holds.queries, positions))
+        yield sorted(event.position for event in part.events if has_payload(event))
         after = part.after
         if after is None:
-            break
-        if time.monotonic() > ends_at:
-            return ErasurePreview(payloads=total - held_count, held=held_count, exact=False)
-    return ErasurePreview(payloads=total - held_count, held=held_count, exact=True)
+            return
 
 
 async def preview_retention(store: Store, tenant: str, policy: Policy, now: int) -> RetentionPreview:
@@ -69,19 +79,23 @@ async def preview_retention(store: Store, tenant: str, policy: Policy, now: int)
     first = (await store.head(tenant)).retained_from
     last = 0 if policy.max_age_days is None else await last_expired(store, tenant, policy.max_age_days, now)
     holds = await holds_of(store, tenant)
-    held = kept = 0
+    held = kept = released = 0
     at, exact = first, True
-    while at <= last and exact:
-        window = range(at, min(at + _WINDOW, last + 1))
-        of_window = await held_among(store, tenant, holds.queries, window)
-        held += len(of_window)
-        kept += len(of_window | await held_among(store, tenant, (KEPT_FOR_EVER,), window))
-        at, exact = window.stop, window.stop > last or time.monotonic() <= ends_at
+    try:
+        while at <= last:
+            window = range(at, min(at + _WINDOW, last + 1))
+            of_window = await held_among(store, tenant, holds.queries, window, ends_at)
+            of_log = await held_among(store, tenant, (KEPT_FOR_EVER,), window, ends_at)
+            held += len(of_window)
+            kept += len(of_window | of_log)
+            at = window.stop
+        before = [position for position in await list_kept(store, tenant, ends_at) if position <= last] if last else []
+        released = len(before) - len(await held_among(store, tenant, (*holds.queries, KEPT_FOR_EVER), before, ends_at))
+    except TimeoutError:
+        exact = False
     payloads, all_read = await _expired_payloads(store, tenant, policy, last, now, ends_at)
-    released = [position for position in await list_kept(store, tenant) if position <= last] if last else []
-    released_held = await held_among(store, tenant, (*holds.queries, KEPT_FOR_EVER), released)
     return RetentionPreview(
-        events=max(min(at, last + 1) - first, 0) - kept + len(released) - len(released_held),
+        events=max(min(at, last + 1) - first, 0) - kept + released,
         payloads=payloads,
         held=held,
         oldest=await _recorded_at(store, tenant, first) if first <= last else None,
@@ -109,7 +123,10 @@ async def _expired_payloads(
                 for event in page.events
                 if event.position <= upto and has_payload(event) and not _is_counted(event, counted)
             ]
-            found += len(positions) - len(await held_among(store, tenant, holds.queries, positions))
+            try:
+                found += len(positions) - len(await held_among(store, tenant, holds.queries, positions, ends_at))
+            except TimeoutError:
+                return found, False
             after = page.read_to
         counted.append((rule.event_type, upto))
     return found, True

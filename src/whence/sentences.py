@@ -17,6 +17,7 @@ import msgspec
 
 from whence.counting import counted
 from whence.errors import WhenceError
+from whence.json_decoding import decode_json
 
 __all__ = [
     "Described",
@@ -38,8 +39,14 @@ _DEPTH_MAX = 8
 
 _CUT_LIST = re.compile(r"\[\s*[\[{\"]")
 _CUT_OBJECT = re.compile(r"\{\s*\"")
-_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:)?|(-?\d[\d.eE+-]*|true|false)(?=[\s,\]}])')
-"""How JSON begins of which a recorder cut off the end, and its texts, each of which may be a name, and numbers."""
+_TOKEN = re.compile(
+    r""""((?:[^"\\]|\\.)*+)("\s*+:|"|\\?\Z)|(?<![\d.eE+-])(-?\d[\d.eE+-]*+|true|false)(?=[\s,\]}])""", re.DOTALL
+)
+"""How JSON begins of which a recorder cut off the end, and its texts, each of which may be a name, and numbers.
+
+A search that fails must not begin again within the same text or number: with each of its quotes and digits it would
+read the rest once more. So a text goes to its end, even if there is no quote there, and nothing is given back.
+"""
 
 _START = ".started"
 
@@ -212,7 +219,7 @@ def _run(event: Described) -> tuple[str, str, str]:
 
 def _members(payload: bytes) -> dict[str, Any]:
     try:
-        decoded = msgspec.json.decode(payload)
+        decoded = decode_json(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
     return decoded if isinstance(decoded, dict) else {}
@@ -292,7 +299,7 @@ def _value_text(value: Any) -> str:
     """What came out, or went in. Text that is JSON is read as such."""
     if isinstance(value, str):
         try:
-            decoded = msgspec.json.decode(value)
+            decoded = decode_json(value.encode())
         except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
             return _cut_off(value)
         if not isinstance(decoded, dict | list):
@@ -315,7 +322,7 @@ def _cut_off(text: str) -> str:
 def _leaves_before_the_cut(text: str) -> Iterator["_Leaf"]:
     name = ""
     for token in islice(_TOKEN.finditer(text), _LEAVES_MAX):
-        if token[2]:
+        if token[2] not in (None, '"'):  # a name, or a text without its end, which is the last
             name = token[1]
             continue
         scalar = token[3] or f'"{token[1]}"'

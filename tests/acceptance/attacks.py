@@ -217,6 +217,43 @@ async def unfinished_heads(target: Target) -> None:
     await asyncio.gather(*(one() for _ in range(1005)))
 
 
+async def crowded_connections(target: Target) -> None:
+    """Four hundred connections that send requests of nobody without waiting for answers."""
+    requests = b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n" * 8_000
+
+    async def one() -> None:
+        while not target.over:
+            try:
+                reader, writer = await target.open(ELSEWHERE)
+                writer.write(requests)
+                while await reader.read(65_536) and not target.over:
+                    target.statuses["read"] += 1
+                writer.close()
+            except (OSError, RuntimeError):
+                target.statuses["closed"] += 1
+            await asyncio.sleep(0.05)
+
+    await asyncio.gather(*(one() for _ in range(400)))
+
+
+async def chunks_of_a_byte(target: Target) -> None:
+    """Bodies of which each byte is a chunk."""
+    headers = "Content-Type: application/json", "Transfer-Encoding: chunked"
+    request = target.head("POST", "/api/v1/events/batch", *headers) + b"1\r\n \r\n" * 1_000_000 + b"0\r\n\r\n"
+    await asyncio.gather(*(target.repeat(request) for _ in range(8)))
+
+
+async def costly_json(target: Target) -> None:
+    """Numbers that take long to decode, in bodies and in the payloads of which sentences are made; and texts there
+    that look as if they were cut off."""
+    numbers = "[" + ",".join(["9e307"] * 10_000) + "]"
+    holds = target.post("/api/v1/holds", b'{"q":%b}' % numbers.encode(), "Content-Type: application/json")
+    rules = b'{"rule":%b}' % numbers.replace("]", "," + numbers[1:-1] * 80 + "]").encode()
+    test = target.post("/api/v1/alert-rules/test", rules, "Content-Type: application/json")
+    trace = target.head("GET", f"/api/v1/events/{new_event(1)['id']}/trace?include=rows")
+    await asyncio.gather(*(target.repeat(holds, test, trace) for _ in range(4)))
+
+
 async def sessions_and_keys(target: Target) -> None:
     """Loops that make sessions with a key for reading, and keys with one of an administrator."""
     new_key = target.post("/api/v1/keys", b'{"scopes":["admin"]}', "Content-Type: application/json")
@@ -259,6 +296,9 @@ ATTACKS: dict[str, Attack] = {
         narrowed_flows,
         full_batches,
         unfinished_heads,
+        crowded_connections,
+        chunks_of_a_byte,
+        costly_json,
         sessions_and_keys,
         full_payloads,
         probes,
@@ -280,6 +320,10 @@ def filled(port: int, key: str, attack: str, actors: int) -> None:
         events = [anonymous_event(payload={"a": "x" * 200_000}) for _ in range(100)]
     elif attack in ("many_pages", "narrowed_flows"):
         events = [anonymous_event() for _ in range(5_000)]
+    elif attack == "costly_json":
+        payloads = {"a": [9e307] * 30_000}, {"result": '{"' + '\\"' * 60_000}
+        events = [new_event(number, payload=payloads[number - 1]) for number in (1, 2)]
+        events[1]["causationId"] = events[0]["id"]
     else:
         return
     step = 20 if attack == "slow_readers" else 1000

@@ -21,7 +21,7 @@ from tests.acceptance.attacks import ATTACKS, anonymous_event, filled, new_event
 from tests.acceptance.running import MORE_MIB, ONE_PROCESS, Running, running, tell
 from tests.databases import fresh_database
 from tests.examples import soak
-from whence.permissions import ADMIN, READ
+from whence.permissions import ADMIN, READ, WRITE
 
 SECONDS = 15.0 if soak() else 1.5
 MUTANT_S = 20.0
@@ -91,6 +91,20 @@ request_body._FIRST_SLICE = (1 << 40, 1 << 40)
 sys.exit(main())
 """
 """Mutant: each frame of a body copies what follows, any number may be empty, and all of it is on the event loop."""
+
+
+ALL_AT_ONCE = """
+import sys
+from whence.api import http_protocol, listener
+from whence.cli import main
+from whence.fairness import LoopTurns
+
+LoopTurns.has_time = lambda self, later_s=0.0: True
+http_protocol._LINES_AT_ONCE = 1 << 30
+listener._ACCEPTED_AT_ONCE = 1
+sys.exit(main())
+"""
+"""Mutant: whatever connections have sent is parsed and begun in one round, and one connection is accepted in it."""
 
 
 class Answers(msgspec.Struct):
@@ -183,6 +197,8 @@ def attacked(server: Running, attack: str, *, until_felt: bool = False) -> tuple
         filling, keys = keys, [server.key(NARROW, tenant=tenant) for tenant in ("attacker", "attacker 2")]
     elif attack == "sessions_and_keys":
         filling, keys = [], [server.key(READ, ADMIN, tenant="attacker")]
+    elif attack == "costly_json":
+        filling = keys = [server.key(READ, WRITE, ADMIN, tenant="attacker")]
     else:
         filling = [writing]
     server.start()
@@ -235,8 +251,13 @@ def test_others_are_served_during_an_attack(
 
 @pytest.mark.parametrize(
     ("attack", "mutant"),
-    [("full_batches", NO_SHARES), ("unfinished_heads", NO_SHARES), ("empty_frames", COPYING)],
-    ids=["no shares of the queue", "no shares of the connections", "a walk by copying"],
+    [
+        ("full_batches", NO_SHARES),
+        ("unfinished_heads", NO_SHARES),
+        ("empty_frames", COPYING),
+        ("crowded_connections", ALL_AT_ONCE),
+    ],
+    ids=["no shares of the queue", "no shares of the connections", "a walk by copying", "no turns of connections"],
 )
 def test_without_its_protection_an_attack_is_felt(attack: str, mutant: str, tmp_path: Path) -> None:
     """Requests of the other tenant fail, or take long."""

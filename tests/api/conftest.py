@@ -12,6 +12,7 @@ import httpx2
 import msgspec
 import pytest
 
+from whence import fairness
 from whence.api import auth
 from whence.api.app import create_app
 from whence.api.server import Server, configure_logging, make_config
@@ -108,8 +109,10 @@ def serving(
 
 @pytest.fixture
 def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys stay known, however slow the machine is, so that what could be answered at once is."""
+    """Keys stay known, and a round of the event loop has time, however slow the machine is, so that what could be
+    answered at once is."""
     monkeypatch.setattr(auth, "_KEY_TTL_S", 60.0)
+    monkeypatch.setattr(fairness, "_ROUND_S", 60.0)
 
 
 @pytest.fixture(scope="module")

@@ -444,22 +444,59 @@ def test_a_pipelined_body_that_does_not_come_is_given_up(hasty: Served) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@catches(replaced(http_protocol._Flow, "resume_reading", FlowControl.resume_reading, "reads_on_after_each_answer"))
-def test_requests_that_wait_come_from_one_read(served: Served, method: str) -> None:
-    """However fast a client pipelines them: what it sends meanwhile stays in the buffers of the kernel. A handler that
-    takes its body changes nothing."""
+@catches(
+    replaced(http_protocol._Flow, "resume_reading", FlowControl.resume_reading, "reads_on_after_each_answer"),
+    replaced(http_protocol, "_LINES_AT_ONCE", 10**9, "a_read_is_parsed_at_once"),
+)
+def test_requests_that_wait_come_from_a_part_of_one_read(served: Served, method: str) -> None:
+    """However fast a client pipelines them: the rest of the read is not parsed, and what is sent meanwhile stays in the
+    buffers of the kernel. A handler that takes its body changes nothing."""
     secret = served.key(WRITE)
     one = LIVE if method == "GET" else write(secret, b"{}") + b"{}"
     with Wire(served) as wire:
         sender = threading.Thread(target=lambda: _send_until_closed(wire, one * 1_000), daemon=True)
         sender.start()
-        waiting, until = 0, time.monotonic() + SLOW_LOOK_S
+        waiting, unparsed, until = 0, 0, time.monotonic() + SLOW_LOOK_S
         while time.monotonic() < until:
             wire.fill()
-            waiting = max(waiting, *(len(each.pipeline) for each in served.server.server_state.connections))
-        assert 0 < waiting <= http_protocol._READ // len(one) + 1  # of which a part came before
+            for each in served.server.server_state.connections:
+                waiting, unparsed = max(waiting, len(each.pipeline)), max(unparsed, len(each._unparsed))
+        assert 0 < waiting <= http_protocol._SLICE // len(one) + 1  # of which a part came before
+        assert 0 < unparsed <= http_protocol._READ
         wire.socket.shutdown(socket.SHUT_RDWR)
         sender.join(WAIT_S)
+
+
+@catches(replaced(http_protocol, "_LINES_AT_ONCE", 10**9, "a_read_is_parsed_at_once"))
+def test_what_has_many_lines_is_parsed_in_slices(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of which each byte is a chunk of its own is stored as any other, and the loop runs meanwhile."""
+    parse, sizes = http_protocol.LimitedProtocol.data_received, []
+
+    def noted(self: http_protocol.LimitedProtocol, data: bytes) -> None:
+        sizes.append(len(data))
+        parse(self, data)
+
+    monkeypatch.setattr(http_protocol.LimitedProtocol, "data_received", noted)
+    body = json.dumps(event(payload={"x": "y" * 1_000})).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    secret = served.key(WRITE)
+    with Wire(served) as wire:
+        lines = [f"X-API-Key: {secret}", "Content-Type: application/json", "Transfer-Encoding: chunked"]
+        wire.send(head("POST", EVENTS, *lines) + chunks + LIVE)
+        assert [wire.answer()[0] for _ in range(2)] == [201, 200]
+        assert max(sizes) <= http_protocol._SLICE
+        lines = [f"X-API-Key: {secret}", "Content-Type: application/json", f"Content-Length: {len(body) + 20_000}"]
+        wire.send(head("POST", EVENTS, *lines) + b"\n" * 20_000 + body + LIVE)
+        assert [wire.answer()[0] for _ in range(2)] == [201, 200]
+    assert max(sizes) > 10_000, "of a body whose length is known no byte costs much"
+
+
+@pytest.mark.parametrize(("count", "status"), [(199, 200), (200, 431)])
+def test_a_head_has_two_hundred_lines_at_most(served: Served, count: int, status: int) -> None:
+    """`Host` is one of them. Each look for a header goes through all of them."""
+    with Wire(served) as wire:
+        wire.send(head("GET", "/livez", *[f"a{number}: b" for number in range(count)]))
+        assert wire.answer()[0] == status
 
 
 def _send_until_closed(wire: Wire, requests: bytes) -> None:
@@ -579,6 +616,12 @@ def test_a_look_at_our_own_buffer_alone_is_found(
         test_a_client_that_reads_slowly_gets_all(large, monkeypatch)
 
 
+class PlainProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which parses whatever it reads."""
+
+    receive = HttpToolsProtocol.data_received
+
+
 @pytest.mark.parametrize(
     "promise",
     [
@@ -595,7 +638,7 @@ def test_a_server_without_these_limits_is_found(
     short: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, promise: Any
 ) -> None:
     """Mutant: uvicorn's own http_protocol."""
-    monkeypatch.setattr(http_protocol, "LimitedProtocol", HttpToolsProtocol)
+    monkeypatch.setattr(http_protocol, "LimitedProtocol", PlainProtocol)
     monkeypatch.setitem(globals(), "WAIT_S", SHORT_S * 5)
     with serving(tmp_path) as served, pytest.raises((AssertionError, TimeoutError, pytest.fail.Exception)):
         promise(served)

@@ -17,7 +17,7 @@ from tests.contract.made import DAY, HOUR, NOON, TENANT, new, stored, uuid
 from tests.contract.test_removals import url_of
 from tests.databases import execute
 from tests.unit.mutants import catches, replaced
-from whence import legal_holds, removal, removal_parts
+from whence import legal_holds, removal, removal_parts, removal_previews
 from whence.announcements import announcement, announcement_id, parse_announcement
 from whence.errors import Conflict, WhenceError
 from whence.events import Event, PageRequest, Query, Viewer
@@ -618,6 +618,28 @@ async def test_a_preview_says_what_a_run_does(store: Any) -> None:
     assert (young.events, young.payloads, young.oldest) == (0, 4, None)
     request = await retained(store, policy)
     assert (request.events, request.held) == (aged.events, aged.held)
+
+
+@catches(replaced(legal_holds, "_require_time", lambda ends_at: None, "holds_take_any_time"))
+async def test_a_preview_stops_after_its_time(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many holds and ids there are: it reads nothing more, and says that it is not exact."""
+    await filled(store)
+    await hold(store, Query(correlation_ids=("case",)))
+    reads, read_feed = 0, type(store).read_feed
+
+    async def counted(self: Any, *arguments: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read_feed(self, *arguments)
+
+    monkeypatch.setattr(type(store), "read_feed", counted)
+    monkeypatch.setattr(removal_previews, "_SECONDS", -1.0)
+    for query, ids in ((Query(actors=("user/ada",)), ()), (None, (uuid(1), uuid(3)))):
+        found = await preview_erasure(store, TENANT, query, ids)
+        assert (found.payloads, found.held, found.exact, reads) == (0, 0, False, 0)
+    aged = await preview_retention(store, TENANT, AGED, later())
+    assert (aged.events, aged.held, aged.exact) == (0, 0, False)
+    assert reads <= 2, "the first event and the last, for their times"
 
 
 async def test_the_schedule_asks_for_what_is_due(store: Any) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.mutants import PROPERTY, catches, replaced
 from whence import fairness
 from whence.errors import Busy, Throttled
-from whence.fairness import FairBudget, FairQueue, LoopRounds
+from whence.fairness import FairBudget, FairQueue, LoopRounds, LoopTurns
 
 TENANTS = st.sampled_from("abcd")
 
@@ -356,6 +356,67 @@ def test_requests_begin_at_once_while_a_round_is_young() -> None:
             with pytest.raises(StopIteration):
                 beginning.send(None)
             await asyncio.sleep(0)
+
+    run(scenario)
+
+
+def in_one_queue(self: LoopTurns, name: str, callback: Callable[[], None], later_s: float = 0.0) -> None:
+    """Mutant: first come, first served."""
+    plain_call(self, "", callback, later_s)
+
+
+plain_call = LoopTurns.call
+
+
+@catches(
+    replaced(fairness, "_TURNS_S", 10**6, "all_in_one_round"),
+    replaced(LoopTurns, "call", in_one_queue, "no_turns"),
+)
+def test_callbacks_have_some_milliseconds_of_a_round_and_then_turns() -> None:
+    """What they begin counts too. A name that comes last does not wait for all callbacks of another one."""
+
+    async def scenario() -> None:
+        turns, number = LoopTurns(), 0
+        ran: list[tuple[int, str]] = []
+
+        def callback(name: str) -> Callable[[], None]:
+            return lambda: ran.append((number, name))
+
+        assert turns.has_time(0.005) and turns.has_time(0.005)
+        assert not turns.has_time(), "the time of this round is used up"
+        for name in "a" * 40 + "b":
+            turns.call(name, callback(name), 0.004)
+        while len(ran) < 41:
+            number += 1
+            await asyncio.sleep(0)
+        assert turns.has_time()
+        assert max(Counter(round_ for round_, _ in ran).values()) <= 3
+        assert [name for _, name in ran].index("b") == 1
+
+    run(scenario)
+
+
+@catches(replaced(fairness, "_TURNS_S", 10**6, "all_in_one_round"))
+def test_a_callback_that_fails_stops_no_other() -> None:
+    """Nor does one that asks for another turn run for ever in one round."""
+
+    async def scenario() -> None:
+        turns, ran = LoopTurns(), 0
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+
+        def again() -> None:
+            nonlocal ran
+            ran += 1
+            if ran < 50:
+                turns.call("a", again, 0.01)
+
+        turns.call("a", lambda: 1 // 0)
+        turns.call("a", again)
+        rounds = 0
+        while ran < 50:
+            await asyncio.sleep(0)
+            rounds += 1
+        assert rounds >= 45
 
     run(scenario)
 

@@ -202,7 +202,8 @@ async def test_rule(request: Request) -> JsonResponse:
     principal.require(READ)
     async with read_body(request, context.admission, principal.tenant, _TEST_BODY_MAX) as body:
         check_json_media(request)
-        asked = parse_test(body, context.vocabulary)
+        async with context.admission.turns.place(principal.tenant):  # a continuation has megabytes
+            asked = parse_test(body, context.vocabulary)
     await context.recorder.read(principal, request.scope["state"]["public_path"], b"", now)
     query, condition = await _tested(request, asked)
     bound = msgspec.json.encode(("alert test", principal.tenant, principal.readable, query, condition, asked.over_us))

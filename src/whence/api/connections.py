@@ -7,7 +7,7 @@ from enum import Enum
 import msgspec
 
 from whence.errors import Busy, Throttled
-from whence.fairness import FairBudget
+from whence.fairness import FairBudget, LoopTurns
 
 __all__ = ["Admitted", "ConnectionLimits", "Purpose"]
 
@@ -42,7 +42,8 @@ class ConnectionLimits:
         self, total: int, trusted_proxies: Sequence[str] = (), refused: Callable[[str], object] = lambda _code: None
     ) -> None:
         """`total` is the number of connections that are served fully. `refused` is called with the code of each error
-        that the protocol itself answers."""
+        that the protocol itself answers. `turns` is the time of the event loop in which bytes are parsed and
+        requests begin, addresses in turns."""
         self.total = total
         self.refused = refused
         self._proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in trusted_proxies]
@@ -51,6 +52,7 @@ class ConnectionLimits:
             Purpose.PROBES: FairBudget(_RESERVE, "connections"),
         }
         self._handshakes = FairBudget(total, "connections")
+        self.turns = LoopTurns()
 
     @property
     def served(self) -> int:

@@ -33,7 +33,7 @@ from whence.permissions import (
 from whence.storage.base import Store
 from whence.storage.credentials import KeyPlace
 from whence.wire.keys import CreatedKeyBody, KeysBody, created_key_body, key_body
-from whence.wire.problems import json_object
+from whence.wire.problems import json_object, unknown_names
 from whence.wire.query import parse_listing, seal_listing
 from whence.wire.times import parse_time
 
@@ -126,10 +126,8 @@ ROUTES: list[HTTPRouteHandler] = [list_keys, create_key, revoke_key]
 def parse_new_key(body: bytes, vocabulary: Vocabulary, now: int) -> NewKey:
     """Parse the body of a request for a new API key. Raises Invalid with every problem."""
     asked = json_object(body)
-    problems = [
-        Problem(("body", name), "There is no such field; known are scopes, name and expiresAt.", "extra_forbidden")
-        for name in asked.keys() - {"scopes", "name", "expiresAt"}
-    ]
+    sentence = "There is no such field; known are scopes, name and expiresAt."
+    problems = unknown_names(asked, ("scopes", "name", "expiresAt"), ("body",), lambda _name: sentence)
     scopes = parse_scopes_of(asked, vocabulary, problems)
     name = asked.get("name", "")
     try:

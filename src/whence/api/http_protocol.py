@@ -15,11 +15,11 @@ import socket
 import struct
 import threading
 import uuid
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from whence.api.callback_lane import CallbackLane
@@ -36,6 +36,10 @@ __all__ = ["LimitedProtocol", "ResponseTransport", "SmallReadsProtocol"]
 
 _READ = 32 * 1024
 _HEAD_MAX = 32 * 1024
+_HEADERS_MAX = 200
+_REQUEST_S = 0.001  # about what a request takes on the event loop
+_LINES_AT_ONCE = 64
+_SLICE = 1024
 _HEAD_S = 15.0
 _LINGER_S = 2.0
 _REST_OF_BODY_S = 5.0
@@ -85,7 +89,7 @@ class SmallReadsProtocol(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass the bytes that were read to the protocol."""
-        self._protocol.data_received(bytes(_read_buffer.view[:nbytes]))
+        self._protocol.receive(bytes(_read_buffer.view[:nbytes]))
 
 
 class _TooManyHeaders(Exception):
@@ -140,14 +144,14 @@ class _Flow(FlowControl):
     """Reads nothing more while requests wait on the connection. uvicorn reads on after each answer and for each body,
     so that a client that pipelines requests would fill the memory."""
 
-    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
-        """`pipeline` are the requests that wait."""
+    def __init__(self, transport: asyncio.Transport, has_more: Callable[[], bool]) -> None:
+        """`has_more` says whether requests wait, or bytes that are not parsed yet."""
         super().__init__(transport)
-        self._pipeline = pipeline
+        self._has_more = has_more
 
     def resume_reading(self) -> None:
-        """Read on, unless requests wait."""
-        if not self._pipeline:
+        """Read on, unless something waits."""
+        if not self._has_more():
             super().resume_reading()
 
 
@@ -176,11 +180,14 @@ class LimitedProtocol(HttpToolsProtocol):
     _is_stopping = False
     _refused = False
     _refusal: bytes | None = None
+    _unparsed = b""
+    _has_turn = False
+    _body_left = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the deadline of the first head, or refuse the connection."""
         super().connection_made(transport)
-        self.flow = _Flow(transport, self.pipeline)
+        self.flow = _Flow(transport, lambda: bool(self.pipeline or self._unparsed))
         self.limit_concurrency = None  # uvicorn's own refusal has another body
         if len(self.connections) > _ACCEPTED_PER_SERVED * self.limits.total:
             self.transport.abort()
@@ -198,6 +205,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and the work for an answer that nobody will read."""
+        self._unparsed = b""
         self._clear_deadline()
         self._clear_write_check()
         super().connection_lost(exc)
@@ -218,7 +226,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """A head begins, perhaps on a connection that has already served a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()  # an answer at once may have set it earlier in this same read
-        self._in_head, self._head_size, self._target = True, 0, b""
+        self._in_head, self._head_size, self._target, self._body_left = True, 0, b"", 0
         if not self._is_reserved:  # else the deadline of the connection goes on
             self._clear_deadline()
 
@@ -231,6 +239,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._begun, self._in_head, self._in_body, self._progressed = True, False, True, True
+        if self.parser.get_method() == b"POST":
+            self._body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
         if self._is_reserved or self._is_stopping:
             self.cycle.keep_alive = False
         self._clear_deadline()
@@ -277,7 +287,23 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._may_be_stored_at_once(cycle):
             self._unstarted = cycle, app
         else:
+            self._begin(cycle, app)
+
+    def _begin(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin a request, now or in a turn of its address: hundreds of connections may each send one at once."""
+        if self.limits.turns.has_time(_REQUEST_S):
             super()._start_asgi_task(cycle, app)
+        else:
+            self.limits.turns.call(self._address, partial(self._begin_later, cycle, app), _REQUEST_S)
+
+    def _begin_later(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
+
+    @property
+    def _address(self) -> str:
+        """By whose name the event loop is shared; empty for what has no address of its own."""
+        return "" if self._admitted is None else self._admitted.counted_as
 
     def _may_be_stored_at_once(self, cycle: RequestResponseCycle) -> bool:
         """Whether to wait with a request for what else the same read has: the body of an event as a rule. One of a read
@@ -294,7 +320,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Start a request that waited for its body."""
         if self._unstarted is not None:
             (cycle, app), self._unstarted = self._unstarted, None
-            super()._start_asgi_task(cycle, app)
+            self._begin(cycle, app)
 
     def _store_at_once(self) -> None:
         """Begin to store the event whose body is complete now, or start its request as all others."""
@@ -330,11 +356,15 @@ class LimitedProtocol(HttpToolsProtocol):
         """A header, or a trailer after the body. A trailer counts towards the limit and is dropped."""
         self._count_head(len(name) + len(value))
         if self._in_head:
+            if len(self.headers) >= _HEADERS_MAX:
+                self._head_size = _HEAD_MAX + 1
+                raise _TooManyHeaders
             super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self._progressed = True
+        self._body_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -358,11 +388,44 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_stopping and self._is_idle and not self.transport.is_closing():
             self._await_last_request()
         self._start_task()  # its time begins now, even if the rest of its body never comes
-        self.flow.resume_reading()  # the last one that waited has begun
+        self._parse_on()  # the last one that waited may have begun
         self._await_head()
         # If the response is not complete, the body that is arriving is that of a later request, which has its own time.
         if self._in_body and self.cycle.response_complete and not self.transport.is_closing():
             self._set_deadline(_REST_OF_BODY_S, self._close)
+
+    def receive(self, data: bytes) -> None:
+        """Parse received bytes: at once if they are a part of a body, or have few lines, as a request with its body.
+
+        A read has room for a thousand heads, or for five thousand chunks of one byte, and takes many milliseconds then.
+        So all else is parsed in slices, in turns with other connections, and nothing is read meanwhile."""
+        is_short = len(data) <= self._body_left or data.count(b"\n") <= _LINES_AT_ONCE
+        if is_short and not self._unparsed and self.limits.turns.has_time():
+            self.data_received(data)
+            return
+        self._unparsed += data
+        self.flow.pause_reading()
+        self._parse_on()
+
+    def _parse_on(self) -> None:
+        """Go on with what is not parsed yet, and then with reading, unless requests wait for their answers."""
+        if not self._unparsed:
+            if self._is_idle or len(self.cycle.body) <= HIGH_WATER_LIMIT:
+                self.flow.resume_reading()
+        elif not self.pipeline and not self._has_turn:
+            self._has_turn = True
+            self.limits.turns.call(self._address, self._parse_slice)
+
+    def _parse_slice(self) -> None:
+        self._has_turn = False
+        if self.transport.is_closing():
+            self._unparsed = b""
+        if self.pipeline or not self._unparsed:
+            return
+        size = max(_SLICE, self._body_left)
+        part, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+        self.data_received(part)
+        self._parse_on()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes. Refuse the request if too many of them complete neither a head nor a part of a body."""
@@ -468,8 +531,8 @@ class LimitedProtocol(HttpToolsProtocol):
         connection = self.transport.get_extra_info("socket")
         if connection is not None and ioctl is not None:
             with contextlib.suppress(OSError):
-                return ioctl(connection.fileno(), FIONREAD, bytes(4)) != bytes(4)
-        return False
+                return bool(self._unparsed) or ioctl(connection.fileno(), FIONREAD, bytes(4)) != bytes(4)
+        return bool(self._unparsed)
 
     def _close(self) -> None:
         """Close the connection. What the client has not read by then, it has a little longer for, and no more: the
@@ -589,6 +652,7 @@ class LimitedProtocol(HttpToolsProtocol):
         """Close our side of the connection, and discard what arrives until the client closes its side."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
+        self._unparsed = b""
         self.flow.resume_reading()
         self._set_deadline(seconds, self._close)
 

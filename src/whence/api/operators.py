@@ -21,6 +21,7 @@ from whence.errors import Forbidden, Invalid, Problem, Unauthenticated
 from whence.events import Vocabulary, is_tenant
 from whence.permissions import OPERATOR
 from whence.wire.keys import TenantBody, TenantsBody, TenantTokenBody
+from whence.wire.problems import json_object, unknown_names
 from whence.wire.query import parse_listing, seal_listing
 from whence.wire.times import format_time
 
@@ -119,15 +120,11 @@ def _parse(tenant: str, body: bytes, vocabulary: Vocabulary) -> _TokenRequest:
         message = "A tenant has 1 to 64 of the characters A-Z a-z 0-9 . _ -"
         problems.append(Problem(("path", "tenant"), message, "tenant"))
     try:
-        asked = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise Invalid([*problems, Problem(("body",), "The body must be JSON.", "json_invalid")]) from None
-    if not isinstance(asked, dict):
-        raise Invalid([*problems, Problem(("body",), "The body must be a JSON object.", "dict_type")])
-    problems += [
-        Problem(("body", name), "There is no such field; known are scopes and lifetimeS.", "extra_forbidden")
-        for name in sorted(asked.keys() - {"scopes", "lifetimeS"})
-    ]
+        asked = json_object(body)
+    except Invalid as error:
+        raise Invalid([*problems, *error.problems]) from None
+    sentence = "There is no such field; known are scopes and lifetimeS."
+    problems += unknown_names(asked, ("scopes", "lifetimeS"), ("body",), lambda _name: sentence)
     scopes = parse_scopes_of(asked, vocabulary, problems)
     lifetime_s = asked.get("lifetimeS", LIFETIME_MAX_S)
     if isinstance(lifetime_s, float) and lifetime_s.is_integer():

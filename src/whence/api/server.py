@@ -8,7 +8,6 @@ import os
 import resource
 import signal
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -29,18 +28,19 @@ from whence.api.callback_lane import CallbackLane
 from whence.api.connections import ConnectionLimits
 from whence.api.fast_lane import FastLane
 from whence.api.http_protocol import SmallReadsProtocol
+from whence.api.listener import Listener
 from whence.api.metrics import Metrics
 from whence.api.metrics_page import MetricsListener
 from whence.api.middleware import HTTPMiddleware
 from whence.api.request_log import request_log
 from whence.api.store_secret import load_store_secret
-from whence.api.tls_listener import TLSListener
 from whence.settings import Settings
 from whence.storage.base import Store
 from whence.wire.times import format_time_fixed
 
 __all__ = [
     "Server",
+    "ServerConfig",
     "announce",
     "configure_logging",
     "is_exposed",
@@ -164,7 +164,7 @@ def settle_memory() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-class _Config(uvicorn.Config):
+class ServerConfig(uvicorn.Config):
     """uvicorn's configuration, with the limits that all connections share."""
 
     def __init__(self, app: ASGIApp, limits: ConnectionLimits, lane: CallbackLane | None, **given: Any) -> None:
@@ -182,7 +182,7 @@ def make_config(app: ASGIApp, settings: Settings, metrics: Metrics | None = None
     if isinstance(app, HTTPMiddleware) and isinstance(app.app, FastLane):
         lane = CallbackLane(app, app.app)
     metrics.watch(connections=lambda: limits.served, connections_max=lambda: limits.total)
-    return _Config(
+    return ServerConfig(
         app,
         limits,
         lane,
@@ -225,9 +225,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then call `ready`."""
-        if isinstance(self.config, _Config) and self.config.ssl is not None:
+        if isinstance(self.config, ServerConfig) and (sys.platform != "win32" or self.config.ssl is not None):
             await super().startup([])
-            self._listen_with_tls(self.config, self.config.ssl, sockets)
+            self._accept(self.config, sockets)
         else:
             await super().startup(sockets)
         if self.started and self._lifeline is not None:
@@ -237,8 +237,8 @@ class Server(uvicorn.Server):
         if self.started and self._ready is not None:
             self._ready()
 
-    def _listen_with_tls(self, config: _Config, context: ssl.SSLContext, sockets: list[socket.socket] | None) -> None:
-        """What uvicorn's own method does without TLS."""
+    def _accept(self, config: ServerConfig, sockets: list[socket.socket] | None) -> None:
+        """Accept connections, of which uvicorn's own method would take one at a time."""
         protocol = partial(
             cast(Any, config.http_protocol_class),
             config=config,
@@ -246,7 +246,7 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
         )
         for each in sockets or [_listen(config.host, config.port)]:
-            listener = TLSListener(each, context, config.limits, protocol)
+            listener = Listener(each, config.ssl, config.limits, protocol)
             self.servers.append(cast(asyncio.base_events.Server, listener))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

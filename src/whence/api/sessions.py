@@ -33,7 +33,7 @@ from whence.permissions import (
 )
 from whence.storage.credentials import Session
 from whence.wire.keys import CurrentSessionBody, SessionBody, SessionLinkBody
-from whence.wire.problems import json_object
+from whence.wire.problems import json_object, unknown_names
 from whence.wire.times import format_time
 
 __all__ = [
@@ -203,10 +203,8 @@ def answer_with_session(
 def text_member(body: bytes, wanted: str) -> str:
     """The one member that the object in a body has, which is text. Raises Invalid with every problem."""
     asked = json_object(body)
-    problems = [
-        Problem(("body", name), f"There is no such field; known is {wanted}.", "extra_forbidden")
-        for name in sorted(asked.keys() - {wanted})
-    ]
+    sentence = f"There is no such field; known is {wanted}."
+    problems = unknown_names(asked, (wanted,), ("body",), lambda _name: sentence)
     if wanted not in asked:
         problems.append(Problem(("body", wanted), f"{wanted} is required.", "missing"))
     elif not isinstance(asked[wanted], str):

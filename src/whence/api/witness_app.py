@@ -9,15 +9,12 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import structlog
-import uvicorn
 
 from whence.api.connections import ConnectionLimits
-from whence.api.http_protocol import SmallReadsProtocol
-from whence.api.server import Server
+from whence.api.server import Server, ServerConfig
 from whence.notes import BadNote
 from whence.witness import WitnessService
 from whence.witness_protocol import ADD_CHECKPOINT, REQUEST_BYTES_MAX, SIZE_MEDIA, Refusal, parse_request
@@ -97,9 +94,10 @@ def serve_witness(service: WitnessService, host: str, port: int, ready: Callable
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listener.getsockname()[1]}"
         limits = ConnectionLimits(_CONNECTIONS_MAX)
-        config = uvicorn.Config(
+        config = ServerConfig(
             cast(Any, WitnessApp(service)),
-            http=cast(type[asyncio.Protocol], partial(SmallReadsProtocol, limits=limits)),
+            limits,
+            None,
             ws="none",
             lifespan="off",
             access_log=False,

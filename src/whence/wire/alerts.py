@@ -18,12 +18,13 @@ from whence.alerts import (
     Transition,
     key_fields,
 )
-from whence.errors import Invalid, Problem
+from whence.errors import Invalid, Problem, TooLarge
 from whence.events import Query, Vocabulary
+from whence.json_decoding import decode_json
 from whence.wire.alert_bodies import AlertBody, AlertConditionBody, AlertRuleBody
 from whence.wire.fields import near
 from whence.wire.filters import filters_of_query, parse_filters
-from whence.wire.problems import Hints, shown_name
+from whence.wire.problems import Hints, unknown_names
 from whence.wire.times import format_time
 
 __all__ = [
@@ -44,6 +45,8 @@ NAME_MAX = 100
 OVER_PATTERN = r"([1-9][0-9]{0,4})([smhdw])"
 """How long a past is written."""
 
+_REST_MAX = 64 * 1024
+
 _RULE = ("name", "filters", "condition")
 _TEST = ("rule", "ruleId", "over", "continuation")
 _CONDITION = {
@@ -54,6 +57,15 @@ _CONDITION = {
 }
 _OVER = re.compile(OVER_PATTERN)
 _UNIT_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+class _Continued(msgspec.Struct):
+    """The one member of a test that may be long, not decoded."""
+
+    continuation: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_decode_continuation = msgspec.json.Decoder(_Continued).decode
 
 
 class RuleFields(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +101,9 @@ def parse_rule(body: bytes, vocabulary: Vocabulary, *, new: bool) -> RuleFields:
 
 
 def parse_test(body: bytes, vocabulary: Vocabulary) -> TestRequest:
-    """Which rule is tried on which past. Raises Invalid with every problem."""
+    """Which rule is tried on which past. Raises Invalid with every problem, and TooLarge for more than 64 KiB beside
+    the continuation."""
+    _check_rest(body)
     problems: list[Problem] = []
     asked = _members(_decoded(body), _TEST, problems)
     rule = None
@@ -116,9 +130,21 @@ def parse_test(body: bytes, vocabulary: Vocabulary) -> TestRequest:
     )
 
 
+def _check_rest(body: bytes) -> None:
+    """Raise TooLarge for a body that is long, but not because of its continuation, before anything else is decoded."""
+    if len(body) <= _REST_MAX:
+        return
+    try:
+        continuation = bytes(_decode_continuation(body).continuation)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        continuation = b""
+    if not continuation.startswith(b'"') or len(body) - len(continuation) > _REST_MAX:
+        raise TooLarge(f"A test has at most {_REST_MAX // 1024} KiB beside its continuation, which is a text.")
+
+
 def _decoded(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(body)
+        return decode_json(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
 
@@ -131,11 +157,13 @@ def _members(
         problems.append(Problem(loc, "This must be a JSON object.", "dict_type"))
         return {}
     hints = Hints()
-    for name in asked:
-        if name not in known:
-            found = near(name, known) if hints.take() else None
-            hint = f"the nearest is {found}" if found else f"known are {', '.join(known)}"
-            problems.append(Problem((*loc, shown_name(name)), f"There is no such field; {hint}.", "extra_forbidden"))
+
+    def sentence(name: str) -> str:
+        found = near(name, known) if hints.take() else None
+        hint = f"the nearest is {found}" if found else f"known are {', '.join(known)}"
+        return f"There is no such field; {hint}."
+
+    problems += unknown_names(asked, known, loc, sentence)
     return {name: value for name, value in asked.items() if name in known}
 
 

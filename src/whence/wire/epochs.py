@@ -2,7 +2,7 @@
 
 from whence.errors import Invalid, Problem
 from whence.wire.bodies import TimeText, WireBody
-from whence.wire.problems import PROBLEMS_MAX, json_object, shown_name
+from whence.wire.problems import json_object, unknown_names
 
 __all__ = ["EPOCH_REASONS", "KEY_ROTATED", "EpochBody", "parse_epoch_reason"]
 
@@ -26,11 +26,8 @@ class EpochBody(WireBody, frozen=True, kw_only=True):
 def parse_epoch_reason(body: bytes) -> str:
     """Why a new epoch is to begin. Raises Invalid with every problem."""
     asked = json_object(body)
-    problems = [
-        Problem(("body", shown_name(name)), "There is no such field; known is reason.", "extra_forbidden")
-        for name in list(asked)[:PROBLEMS_MAX]
-        if name != "reason"
-    ]
+    sentence = "There is no such field; known is reason."
+    problems = unknown_names(asked, ("reason",), ("body",), lambda _name: sentence)
     reason = asked.get("reason")
     if "reason" not in asked:
         problems.append(Problem(("body", "reason"), "reason is required.", "missing"))

@@ -5,7 +5,7 @@ from typing import Any
 from whence.errors import Problem
 from whence.events import Event, Query, Vocabulary
 from whence.wire.fields import RESERVED_PREFIX, near
-from whence.wire.problems import Hints, shown_name
+from whence.wire.problems import Hints, unknown_names
 from whence.wire.query import FILTER_FIELDS, NO_EVENT_TYPE, QueryReader
 
 __all__ = ["FILTER_NAMES", "filters_of_query", "parse_filters", "selects"]
@@ -31,13 +31,18 @@ def parse_filters(
     reader = QueryReader("feed", 0, vocabulary)
     values: dict[str, list[str]] = {}
     hints = Hints()
+
+    def unknown(name: str) -> str:
+        found = near(name, FILTER_NAMES) if hints.take() else None
+        hint = f"the nearest is {found}" if found else f"there are {', '.join(FILTER_NAMES)}"
+        return f"No such filter; {hint}."
+
+    problems += unknown_names(given, FILTER_NAMES, loc, unknown)
     for name, value in given.items():
         texts = [value] if isinstance(value, str) else value
         if name not in FILTER_NAMES:
-            found = near(name, FILTER_NAMES) if hints.take() else None
-            hint = f"the nearest is {found}" if found else f"there are {', '.join(FILTER_NAMES)}"
-            problems.append(Problem((*loc, shown_name(name)), f"No such filter; {hint}.", "extra_forbidden"))
-        elif not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            continue
+        if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             problems.append(Problem((*loc, name), "A filter is a text, or a list of texts.", "list_type"))
         elif reader.has_valid_count(FILTER_NAMES[name], texts):
             values[FILTER_NAMES[name]] = texts

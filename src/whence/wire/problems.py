@@ -1,14 +1,24 @@
 """How many problems a refusal names, so that neither the work nor the answer grows with what was sent; and bodies that
 are no JSON object, which are refused before they have fields."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 
 from whence.errors import Invalid, Problem
+from whence.json_decoding import decode_json
 
-__all__ = ["MORE_PROBLEMS", "PROBLEMS_MAX", "Hints", "json_object", "limit_batch", "limit_problems", "shown_name"]
+__all__ = [
+    "MORE_PROBLEMS",
+    "PROBLEMS_MAX",
+    "Hints",
+    "json_object",
+    "limit_batch",
+    "limit_problems",
+    "shown_name",
+    "unknown_names",
+]
 
 PROBLEMS_MAX = 100
 """Beyond these, only the first problem of each event is named, and the others are counted."""
@@ -36,6 +46,16 @@ class Hints(msgspec.Struct):
 def shown_name(name: str) -> str:
     """An unknown name as a part of `loc`: as it was sent, or the first 255 characters and an ellipsis."""
     return name if len(name) <= _NAME_MAX else name[:_NAME_MAX] + "…"
+
+
+def unknown_names(
+    names: Iterable[str], known: Collection[str], loc: tuple[str | int, ...], sentence: Callable[[str], str]
+) -> list[Problem]:
+    """A problem for each name that is not known, in their order. Beyond a hundred, one entry counts the others.
+    `sentence` says of a name what is wrong with it."""
+    unknown = [name for name in names if name not in known]
+    named = [Problem((*loc, shown_name(name)), sentence(name), "extra_forbidden") for name in unknown[:PROBLEMS_MAX]]
+    return [*named, _more(len(unknown) - PROBLEMS_MAX)] if len(unknown) > PROBLEMS_MAX else named
 
 
 def limit_problems(problems: Sequence[Problem], uncounted: int = 0) -> tuple[Problem, ...]:
@@ -72,7 +92,7 @@ def _more(count: int) -> Problem:
 def json_object(body: bytes) -> dict[str, Any]:
     """The JSON object in the body of a request. Raises Invalid for another body."""
     try:
-        asked = msgspec.json.decode(body)
+        asked = decode_json(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise Invalid.at(("body",), "The body must be JSON.", "json_invalid") from None
     if not isinstance(asked, dict):

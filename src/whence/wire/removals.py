@@ -10,7 +10,7 @@ from whence.events import Query, Vocabulary, is_event_type
 from whence.identities import is_uuid
 from whence.retention import AGE_DAYS_MAX, EVENT_IDS_MAX, RULES_MAX, Policy, TypeRule, actor_of
 from whence.wire.ids import parse_uuid
-from whence.wire.problems import PROBLEMS_MAX, json_object, shown_name
+from whence.wire.problems import json_object, unknown_names
 from whence.wire.query_language import TEXT_LENGTH_MAX, parse_text, render
 
 __all__ = ["REASON_MAX", "NewErasure", "NewHold", "parse_erasure", "parse_hold", "parse_policy"]
@@ -101,9 +101,8 @@ def _members(
     asked: Mapping[str, Any], known: Sequence[str], problems: list[Problem], loc: tuple[str | int, ...] = ("body",)
 ) -> dict[str, Any]:
     """The known members of a body. Adds those that are unknown to `problems`."""
-    unknown = [name for name in asked if name not in known][:PROBLEMS_MAX]
     sentence = f"There is no such field; known are {', '.join(known)}."
-    problems += [Problem((*loc, shown_name(name)), sentence, "extra_forbidden") for name in unknown]
+    problems += unknown_names(asked, known, loc, lambda _name: sentence)
     return {name: value for name, value in asked.items() if name in known}
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from whence.errors import Invalid, Problem
 from whence.wire.bodies import TimeText, WireBody
-from whence.wire.problems import PROBLEMS_MAX, json_object, shown_name
+from whence.wire.problems import json_object, unknown_names
 from whence.wire.times import format_time
 
 __all__ = ["ADDRESS_MAX", "ADDRESS_PATTERN", "NAME_MAX", "View", "ViewBody", "ViewsBody", "parse_view", "view_body"]
@@ -64,11 +64,8 @@ def view_body(view_id: str, view: View) -> ViewBody:
 def parse_view(body: bytes) -> tuple[str, str]:
     """The name and the address of a new view. Raises Invalid with every problem."""
     asked = json_object(body)
-    problems = [
-        Problem(("body", shown_name(name)), "There is no such field; known are name and address.", "extra_forbidden")
-        for name in list(asked)[:PROBLEMS_MAX]
-        if name not in ("name", "address")
-    ]
+    sentence = "There is no such field; known are name and address."
+    problems = unknown_names(asked, _FIELDS, ("body",), lambda _name: sentence)
     problems += [Problem(("body", name), f"{name} is required.", "missing") for name in _FIELDS if name not in asked]
     name, address = (asked.get(field, None) for field in _FIELDS)
     if "name" in asked and not _is_name(name):

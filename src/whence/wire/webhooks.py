@@ -16,7 +16,7 @@ from whence.wire.feed import Places
 from whence.wire.fields import near
 from whence.wire.filters import filters_of_query, parse_filters
 from whence.wire.parameters import DELIVERY_STATES, INT_MAX, LISTING_DEFAULT, LISTING_MAX
-from whence.wire.problems import Hints, json_object, shown_name
+from whence.wire.problems import Hints, json_object, unknown_names
 from whence.wire.query import QueryReader
 from whence.wire.times import format_time, parse_query_time
 from whence.wire.webhook_bodies import WebhookBody
@@ -248,12 +248,14 @@ def parse_replay(body: bytes, now: int) -> ReplayRequest:
 def _members(body: bytes, known: tuple[str, ...]) -> tuple[dict[str, Any], list[Problem]]:
     """The members of a JSON object, and a problem for each that is not known. Raises Invalid for another body."""
     asked = json_object(body)
-    problems, hints = [], Hints()
-    for name in asked.keys() - set(known):
+    hints = Hints()
+
+    def sentence(name: str) -> str:
         found = near(name, known) if hints.take() else None
         hint = f"the nearest is {found}" if found else f"known are {', '.join(known)}"
-        problems.append(Problem(("body", shown_name(name)), f"There is no such field; {hint}.", "extra_forbidden"))
-    return asked, problems
+        return f"There is no such field; {hint}."
+
+    return asked, unknown_names(asked, known, ("body",), sentence)
 
 
 def _url(value: Any, problems: list[Problem]) -> str:

@@ -1,5 +1,7 @@
-"""Connections whose TLS handshake is not over: how many there may be, how long they may take, and who is served."""
+"""Connections that have not begun: how soon they are accepted, and those whose TLS handshake is not over: how many
+there may be, how long they may take, and who is served."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -14,10 +16,11 @@ from tests.api.conftest import Served, serving, wait_until
 from tests.api.test_http_protocol import LIVE
 from tests.api.test_service import self_signed
 from tests.unit.mutants import catches, replaced
-from whence.api import http_protocol, tls_listener
+from whence.api import http_protocol
+from whence.api import listener as listening
 from whence.api.connections import ConnectionLimits
 from whence.api.http_protocol import LimitedProtocol
-from whence.api.tls_listener import TLSListener
+from whence.api.listener import Listener
 
 CONNECTIONS = 16
 OTHER = "127.0.0.2"
@@ -73,7 +76,7 @@ def is_served(served: Served) -> bool:
 
 def handshakes(served: Served) -> int:
     listener: Any = served.server.servers[0]
-    return len(listener._handshakes)
+    return len(listener._beginning)
 
 
 @catches(replaced(ConnectionLimits, "begin_handshake", lambda *_: "", "handshakes_are_not_counted"))
@@ -97,10 +100,10 @@ async def patient(self: Any, connection: socket.socket, counted_as: str) -> None
     self._limits.end_handshake(counted_as)
 
 
-@catches(replaced(TLSListener, "_shake_hands", patient, "handshakes_take_a_minute"))
+@catches(replaced(Listener, "_shake_hands", patient, "handshakes_take_a_minute"))
 def test_a_handshake_that_is_never_begun_ends(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection is closed, and no longer counted."""
-    monkeypatch.setattr(tls_listener, "_HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(listening, "_HANDSHAKE_S", 0.3)
     [silent] = silent_connections(own, 1)
     silent.settimeout(3)
     try:
@@ -121,9 +124,9 @@ def test_what_is_no_handshake_ends_at_once(own: Served) -> None:
     assert is_served(own)
 
 
-@catches(replaced(TLSListener, "_accept_again", lambda self: None, "never_accepts_again"))
+@catches(replaced(Listener, "_accept_again", lambda self: None, "never_accepts_again"))
 def test_it_accepts_again_after_the_open_files_were_used_up(own: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_listener, "_PAUSE_S", 0.5)
+    monkeypatch.setattr(listening, "_PAUSE_S", 0.5)
     listener: Any = own.server.servers[0]
     assert own.loop is not None
     own.loop.call_soon_threadsafe(listener._accept_later)
@@ -150,3 +153,24 @@ def test_a_stop_waits_for_no_handshake(own: Served) -> None:
     own.stop()
     assert time.monotonic() - began_at < 4
     assert not any(map(is_open, connections))
+
+
+@catches(replaced(listening, "_ACCEPTED_AT_ONCE", 1, "one_in_a_round"))
+def test_connections_do_not_wait_for_a_round_each(tmp_path: Path) -> None:
+    """Else who comes last would wait for as many rounds of a busy event loop as there are connections before it."""
+    number = 60
+
+    async def connect(served: Served) -> int:
+        before = len(served.server.server_state.connections)
+        with contextlib.ExitStack() as clients:
+            for _ in range(number):  # which the kernel completes, while the event loop stands still
+                clients.enter_context(socket.create_connection(served.address, timeout=10))
+            for rounds in range(10 * number):
+                if len(served.server.server_state.connections) >= before + number:
+                    return rounds
+                await asyncio.sleep(0)
+        raise AssertionError("they were not accepted")
+
+    with serving(tmp_path) as served:
+        assert served.loop is not None
+        assert asyncio.run_coroutine_threadsafe(connect(served), served.loop).result(20) < number / 2
