@@ -69,7 +69,7 @@ def test_its_commands_work_as_printed(demo: tuple[Cli, Serving]) -> None:
     assert counts["total"] == EVENTS == sum(each["count"] for each in counts["byEventType"])
     assert "payment amount does not add up" in why.lines[0] and "The root lies 21 hops" in why.lines[0]
     assert any("called book_reservation" in line and "amount 250" in line for line in why.lines)
-    assert len(flows.lines) == 6 and "5,398 links" in found.err
+    assert len(flows.lines) == 6 and "5,398 transitions" in found.err
     assert " failed: " in last.lines[0] and "started automation run" in last.out
 
 

@@ -246,7 +246,8 @@ def process_map(
         if found.pairs:
             cells = [[MAP_COLUMNS[name](pair) for name in names or MAP_DEFAULT] for pair in found.pairs]
             out(named_table(names, cells, style) if names else "\n".join(map_lines(found.pairs, cells, style)))
-    say(f"{counted(found.links, 'link')} {_days(found)}; counts are exact, delays within {found.delay_error:.0%}.")
+    exact = f"counts are exact, delays within {found.delay_error:.0%}."
+    say(f"{counted(found.links, 'transition')} {_days(found)}; {exact}")
 
 
 def _days(found: MapBody) -> str:
