@@ -79,6 +79,17 @@ def test_lines_of_outer_branches_pass_by() -> None:
     assert [each.split("┊")[1][:4] for each in narrow[2:4]] == [" │ └", " │  "]
 
 
+@catches(replaced(story_text_module, "_fold_corner", lambda fold: "", "stretches_of_no_branch"))
+def test_a_stretch_stands_on_the_line_of_its_branches() -> None:
+    """With a corner if a branch begins in it, which is the last one or not; else beside the line that leads on."""
+    nodes = [node("n1"), *(node(f"{one}1", "n1") for one in "abc")]
+    nodes += [node(f"{one}{number}", f"{one}{number - 1}") for one in "abc" for number in range(2, 7)]
+    for failing, corners in (("", [" ├", " └", "  "]), ("b1", [" ├", " │", " │", " │", " ├", " │", " │", " └", "  "])):
+        made = [msgspec.structs.replace(each, outcome="failure") if each.id == failing else each for each in nodes]
+        trace = trace_of(made, "n1")
+        assert [each.split("┊")[1][:2] for each in led_to_lines(story_of(trace), text_of(trace))] == corners
+
+
 def test_a_start_and_its_end_share_a_row() -> None:
     """With how long it took; but the event in question and its cause each have their own."""
     nodes = line("a.noted", "run.started", "run.completed", "run.started", "run.failed", "run.started", "run.failed")

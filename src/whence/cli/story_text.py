@@ -229,7 +229,7 @@ class StoryColumns:
             if isinstance(step, Row):
                 yield from self.row(step, spine)
             elif isinstance(step, Fold):
-                yield self._aside(spine, step.level, f"┈ {self._folded(step)}")
+                yield self._aside(spine, step.level, f"┈ {self._folded(step)}", _fold_corner(step))
                 self._enter(step.rows[-1])
             else:
                 failed = f", {step.failures:,} failed" if step.failures else ""
@@ -343,6 +343,12 @@ def since(us: int) -> str:
         return f"{sign}{minute}:{second:02}.{tenth}"
     days, hour = divmod(hours, 24)
     return f"{sign}{days}d {hour:02}:{minute:02}" if days else f"{sign}{hour}:{minute:02}:{second:02}"
+
+
+def _fold_corner(fold: Fold) -> str:
+    """What stands before a stretch that is further in: the corner of a branch, if one begins in it."""
+    begins = any(row.begins for row in fold.rows)
+    return _corner(msgspec.structs.replace(fold.rows[-1], begins=begins))
 
 
 def _corner(row: Row) -> str:
