@@ -26,6 +26,7 @@ from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import event_id, is_position
+from whence.cli.story_text import NO_ID
 from whence.cli.terminal import JsonFlag, out, out_json, printable, say
 from whence.cli.traces import Full
 from whence.client import ApiRequest, EventPage, Whence, list_request, parse_body, parse_page
@@ -203,7 +204,7 @@ def _notes(whence: Whence, context: FlowContext) -> dict[str, str]:
             continue
         cause = printable(root.causation_id)
         if not is_uuid(cause):
-            notes[root.id] = f"its cause {cause} is not an event's id"
+            notes[root.id] = f"its cause {cause} {NO_ID}"
             continue
         notes[root.id] = f"its cause {cause} is not in this flow"
         if len(notes) > _LOOKED_UP_MAX:
