@@ -102,6 +102,14 @@ events.FilterOptions.parameters = lambda self: {}
 """,
 )
 
+CAUSES_AS_THEY_ARE = Mutant(
+    "causes_in_filters_sent_as_they_are",
+    """
+import whence.cli.events as events
+events.FieldOptions.resolved = lambda self, whence: self.parameters()
+""",
+)
+
 ENVIRONMENT_FIRST = Mutant(
     "environment_over_flags",
     """

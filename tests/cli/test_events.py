@@ -64,6 +64,9 @@ PAGES: list[tuple[list[str], dict[str, Any]]] = [
     (["--order", "desc", "--limit", "1"], {"order": "desc", "limit": "1"}),
 ]
 
+COUNTING = [("list",), ("tail",), ("stats",), ("histogram",), ("facets",), ("export",)]
+"""Commands whose output depends on the options that select events."""
+
 
 @pytest.fixture
 def five(api: httpx2.Client) -> list[dict[str, Any]]:
@@ -160,13 +163,27 @@ def test_a_search_shows_what_a_text_names(user: Cli, api: httpx2.Client, five: l
 
 
 def test_a_list_without_events_says_whether_there_could_be_any(user: Cli) -> None:
-    """An event type outside of the grammar can match nothing; that is a message, also of `stats`."""
+    """An event type outside of the grammar can match nothing; that is a message of every command with this option."""
     none = user.ok("list", "--type", "decision.made", "--type", "action_run.*")
     assert (none.out, none.err) == ("", "0 of 0 events.\n")
     for odd in ("x y", "Decision.made", "decision*"):
         assert "can match nothing" in user.ok("list", "--event-type", odd).err
-    for words in (("stats",), ("stats", "--json"), ("list", "--json")):
+    for words in (*COUNTING, ("stats", "--json"), ("list", "--json")):
         assert "can match nothing" in user.ok(*words, "--event-type", "decision").err
+
+
+@catches(mutants.CAUSES_AS_THEY_ARE)
+def test_a_filter_may_name_a_cause_in_short(user: Cli, api: httpx2.Client, five: list[Any]) -> None:
+    """By its position, or by the first digits of its id, as with `emit --cause`. Other text is looked for as it is."""
+    named = [event(id=str(UUID(int=90)), causationId=IDS[0]), event(id=str(UUID(int=91)), causationId="0b3c1b5e")]
+    assert api.post(f"{EVENTS}/batch", json=named).status_code == 201
+    for words in COUNTING:
+        whole = user.ok(*words, "--causation-id", IDS[0])
+        short = user.ok(*words, "--causation-id", "@1")
+        assert (short.out, short.err) == (whole.out, whole.err)
+        assert short.out != user.ok(*words, "--causation-id", "nobody").out
+    assert user.ok("list", "--causation-id", "0b3c1b5e", "--columns", "id").lines == ["ID", str(UUID(int=91))]
+    assert "There is no event with this position" in user.fails(3, "list", "--causation-id", "@99")
 
 
 def test_a_list_of_all_events_has_every_page(user: Cli, api: httpx2.Client) -> None:

@@ -136,12 +136,12 @@ def test_a_map_of_a_part_of_a_day_says_that_it_counts_whole_days(user: Cli, stor
     ran = user.ok("map")
     assert ran.lines[0].split() == ["CAUSE", "EFFECT", "EVENTS", "SHARE", "FAILED", "P50", "P95"]
     assert ran.lines[1].split()[:5] == ["action_run.failed", "action_run.retried", "2", "100.0%", "0"]
-    assert ran.err == "5 links from the beginning to now; counts are exact, delays within 2%.\n"
+    assert ran.err == "5 transitions from the beginning to now; counts are exact, delays within 2%.\n"
     first, last = user.ok("map", "--since", "2026-01-02T09:00:00Z").err.splitlines()
     assert first == (
         "This counts whole days (UTC), those that the given period touches: from 2026-01-02T00:00:00Z to now."
     )
-    assert last.startswith("5 links from 2026-01-02T00:00:00Z to now;")
+    assert last.startswith("5 transitions from 2026-01-02T00:00:00Z to now;")
     assert user.ok("map", "--columns", "effect,skewed").lines[0].split() == ["EFFECT", "SKEWED"]
 
 

@@ -174,6 +174,27 @@ def test_bad_lines_are_not_all_listed(user: Cli, file: Path) -> None:
     assert said[10].startswith("7 more: The line is not") and said[11].startswith("2 more: actorType: ")
 
 
+NOT_COMPLETED = Mutant(
+    "reasons_as_they_are_listed",
+    """
+import whence.cli.import_files as import_files
+import whence.client as client
+import_files._reasons = lambda results: map(client.refusal, results)
+""",
+)
+
+
+@catches(NOT_COMPLETED)
+def test_a_complaint_that_the_server_cuts_short_is_counted_with_the_whole_one(user: Cli, file: Path) -> None:
+    """The server lists at most 100 problems of a request: those of each event here are seven, until no more fit."""
+    file.write_bytes(b'{"eventType":"nope"}\n' * 40)
+    ran = user.run("import", file)
+    said = ran.err.splitlines()
+    assert [line.partition(" ")[0] for line in said[:6]] == [*(f"{file}:{n}:" for n in range(1, 6)), "35"]
+    assert said[5] == f"35 more: {said[0].removeprefix(f'{file}:1: ')}"
+    assert "not listed" not in ran.err and ran.code == 1
+
+
 def test_the_standard_input_is_read(user: Cli, api: httpx2.Client, file: Path) -> None:
     """Gzipped or not, as a file of its content is: repeated, nothing is stored twice."""
     content = ndjson(numbered(1100)) + ndjson(numbered(2, first=1101, ids=False)) + b"bad\n"

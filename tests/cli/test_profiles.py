@@ -15,12 +15,22 @@ import pytest
 
 from tests.api.conftest import Served
 from tests.cli import mutants
-from tests.cli.mutants import catches
+from tests.cli.mutants import Mutant, catches
 from tests.cli.program import KEY, Cli, running
 from whence.cli.app import run
 from whence.permissions import READ
 
 NOWHERE = "http://127.0.0.1:1"
+
+
+UNNAMED = Mutant(
+    "profile_of_a_silent_server_unnamed",
+    """
+import whence.cli.profiles as profiles
+class Other(Exception): ...
+profiles.Unreachable = Other
+""",
+)
 
 
 def keep(cli: Cli, *, url: str, key: str) -> Path:
@@ -91,6 +101,14 @@ def test_a_named_profile_overrides_the_environment(cli: Cli, served: Served) -> 
     other = user.fails(4, "list", "--profile", "flag", "--url", NOWHERE)
     assert "another URL" in other and "api_key" not in other and "--api-key" in other
     assert "begin with its scheme" in user.fails(2, "list", "--profile", "flag", "--url", "127.0.0.1:8761")
+
+
+@catches(UNNAMED)
+def test_a_server_that_does_not_answer_is_named_by_its_profile(cli: Cli) -> None:
+    """Whoever did not pass the URL learns where it comes from; whoever did, does not."""
+    keep(cli, url=NOWHERE, key="whk_1")
+    assert f"{NOWHERE}: the connection was refused. (that is the URL of the profile 'p';" in cli.fails(6, "list")
+    assert "profile" not in cli.given(url=NOWHERE, api_key="whk_1").fails(6, "list")
 
 
 def test_the_default_address_is_used_last(cli: Cli) -> None:

@@ -77,7 +77,8 @@ def test_why_of_a_root_and_of_an_event_without_effects(user: Cli, story: list[An
     assert "Nothing came before it: it is the root." in user.ok("why", IDS[0]).lines[0]
     assert user.ok("why", IDS[5]).lines[0].endswith("It has led to nothing so far.")
     api.post(EVENTS, json=event(id=IDS[6], causationId="ticket 7"))
-    assert "Its cause ticket 7 has not arrived." in user.ok("why", IDS[6]).lines[0]
+    assert "Its cause ticket 7 is not an event's id." in user.ok("why", IDS[6]).lines[0]
+    assert "The cause ticket 7 is not an event's id." in user.ok("trace", IDS[6]).err
 
 
 @catches(mutants.REENCODED)

@@ -17,6 +17,8 @@ from whence.sentences import load_grammar, sentence_of
 from whence.wire.trace_bodies import NodeBody, TraceBody
 
 GRAMMAR = load_grammar()
+ABSENT = "00000000-0000-4000-8000-000000000099"
+"""The id of an event that is not there."""
 
 
 def line(*types: str, first: str = "n1") -> list[NodeBody]:
@@ -77,6 +79,17 @@ def test_lines_of_outer_branches_pass_by() -> None:
     assert [each.split("┊")[1][:4] for each in shown] == [" ├  ", " │ ├", " │ └", " └  ", "   ├", "   └"]
     narrow = led_to_lines(story_of(trace), text_of(trace, 32))
     assert [each.split("┊")[1][:4] for each in narrow[2:4]] == [" │ └", " │  "]
+
+
+@catches(replaced(story_text_module, "_fold_corner", lambda fold: "", "stretches_of_no_branch"))
+def test_a_stretch_stands_on_the_line_of_its_branches() -> None:
+    """With a corner if a branch begins in it, which is the last one or not; else beside the line that leads on."""
+    nodes = [node("n1"), *(node(f"{one}1", "n1") for one in "abc")]
+    nodes += [node(f"{one}{number}", f"{one}{number - 1}") for one in "abc" for number in range(2, 7)]
+    for failing, corners in (("", [" ├", " └", "  "]), ("b1", [" ├", " │", " │", " │", " ├", " │", " │", " └", "  "])):
+        made = [msgspec.structs.replace(each, outcome="failure") if each.id == failing else each for each in nodes]
+        trace = trace_of(made, "n1")
+        assert [each.split("┊")[1][:2] for each in led_to_lines(story_of(trace), text_of(trace))] == corners
 
 
 def test_a_start_and_its_end_share_a_row() -> None:
@@ -327,9 +340,9 @@ def test_a_circle_and_a_clock_that_is_behind_are_told_without_contradiction() ->
 
 def test_a_narrowed_key_is_not_told_that_a_cause_is_absent() -> None:
     """It may be hidden."""
-    trace = trace_of(line("a.noted"), "n1", missing=["x"])
+    trace = trace_of(line("a.noted"), "n1", missing=[ABSENT])
     hidden = msgspec.structs.replace(trace, nodes=[msgspec.structs.replace(trace.nodes[0], position=None)])
-    assert "Its cause x has not arrived, or this key may not read it." in summary(text_of(hidden))
+    assert f"Its cause {ABSENT} has not arrived, or this key may not read it." in summary(text_of(hidden))
 
 
 @catches(replaced(TraceBody, "root_known", True, "a_root_is_always_known"))
@@ -338,9 +351,10 @@ def test_a_summary_claims_no_root_that_is_not_known() -> None:
     nodes = line("a.noted", "a.noted")
     cut_short = summary(text_of(trace_of(nodes, "n2", root_known=False)))
     assert "The first known cause lies at least 1 hop and 1.0 s back." in cut_short and "root" not in cut_short
-    missing = summary(text_of(trace_of(nodes, "n2", missing=["ticket 7"])))
-    assert "The first known cause lies 1 hop and 1.0 s back. The cause of that, ticket 7, has not arrived." in missing
-    assert "Its cause ticket 7 has not arrived." in summary(text_of(trace_of(nodes, "n1", missing=["ticket 7"])))
+    for cause, absent in ((ABSENT, "has not arrived"), ("ticket 7", "is not an event's id")):
+        missing = summary(text_of(trace_of(nodes, "n2", missing=[cause])))
+        assert f"The first known cause lies 1 hop and 1.0 s back. The cause of that, {cause}, {absent}." in missing
+        assert f"Its cause {cause} {absent}." in summary(text_of(trace_of(nodes, "n1", missing=[cause])))
     assert "It led to at least 1 event in 1.0 s." in summary(text_of(trace_of(nodes, "n1", at_least=True)))
 
 

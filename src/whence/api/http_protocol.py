@@ -469,7 +469,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if (on_stop := self._state().get("on_stop")) is not None:
             on_stop()
         if not self._is_idle:
-            if not self.cycle.response_started:  # else the client is not told, and may send another request
+            if not self.cycle.response_started:  # else the client does not see it, and may send another request
                 self.cycle.keep_alive = False
         elif not self._refused and not self._in_body and not self.transport.is_closing():
             self._await_last_request()

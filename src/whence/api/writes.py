@@ -47,7 +47,7 @@ _NDJSON = ("application/x-ndjson", "application/jsonlines")
 _CE_ONE = "application/cloudevents+json"
 _CE_BATCH = "application/cloudevents-batch+json"
 _CE_PREFIX = b"ce-"  # of headers
-_UNSTATED = ("", "application/x-www-form-urlencoded")  # what curl sends unless told otherwise
+_UNSTATED = ("", "application/x-www-form-urlencoded")  # what curl sends without another -H
 _KEY_MAX = 255
 
 _LONG_BODY = 64 * 1024

@@ -69,7 +69,7 @@ def facets(
     """Count events by the values of their fields. Each field is counted without its own filters."""
     filters = filters or FilterOptions()
     with client_for(server) as whence:
-        answer = whence.send(facets_request(**filters.parameters(), payload_field=payload_field, top=top))
+        answer = whence.send(facets_request(**filters.resolved(whence), payload_field=payload_field, top=top))
     found = parse_body(answer, FacetsBody)
     if json:
         out_json(answer.body)

@@ -109,8 +109,8 @@ def create(
     The rule watches the events that are stored from now on. It sees what the API key may read, and
     stops with that key, which needs the scopes admin and events:read.
     """
-    when, asked = condition or ConditionOptions(), _filters(filters)
-    if every_event is (when.is_given or any(asked.values())):
+    when, filters = condition or ConditionOptions(), filters or FieldOptions()
+    if every_event is (when.is_given or any(filters.parameters().values())):
         raise Invalid.at(
             (),
             "This rule would fire at every event. Say which ones, such as with --outcome failure, or when, as with "
@@ -119,6 +119,7 @@ def create(
             else "--every-event is passed alone, since the other options say that not every event is meant.",
         )
     with client_for(server) as whence:
+        asked: Any = filters.resolved(whence)  # the keywords of the client
         rule = whence.alert_rules.create(name, when.condition(), **asked)
     if json:
         out_json(msgspec.json.encode(rule))
@@ -185,12 +186,12 @@ def test(
 
     Without RULE, the options say which rule is tried, as those of 'whence alert create'.
     """
-    asked = _filters(filters)
-    if rule is not None and (any(asked.values()) or (condition is not None and condition.is_given)):
+    filters = filters or FieldOptions()
+    if rule is not None and (any(filters.parameters().values()) or (condition is not None and condition.is_given)):
         raise Invalid.at((), "Pass either RULE, or the options of a rule.")
     fired = resolved = 0
     with client_for(server) as whence:
-        for alert in _alerts(whence, rule, over, asked, condition or ConditionOptions()):
+        for alert in _alerts(whence, rule, over, filters.resolved(whence), condition or ConditionOptions()):
             fired, resolved = fired + (alert.type == "fired"), resolved + (alert.type == "resolved")
             if json:
                 out_json(msgspec.json.encode(alert))
@@ -211,11 +212,6 @@ def _alerts(
         return alerts_of_test(whence.send, {"rule": msgspec.json.decode(body), "over": over})
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Invalid.at((), "The file of the rule is not JSON.") from None
-
-
-def _filters(filters: FieldOptions | None) -> Any:
-    """The filters as keywords of the client."""
-    return (filters or FieldOptions()).parameters()
 
 
 def _seconds(text: str, flag: str) -> int:

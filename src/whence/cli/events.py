@@ -88,11 +88,21 @@ class FieldOptions:
     actor_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the actor.")] = None
     outcome: Annotated[list[str] | None, Parameter(negative="", help="success, failure or none.")] = None
     correlation_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the flow.")] = None
-    causation_id: Annotated[list[str] | None, Parameter(negative="", help="The id of the cause.")] = None
+    causation_id: Annotated[
+        list[str] | None,
+        Parameter(negative="", help="The cause: its position, like @5539, its id, or eight or more digits of it."),
+    ] = None
 
     def parameters(self) -> dict[str, Value]:
-        """The query parameters of the API."""
+        """The query parameters of the API, as they were passed."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(FieldOptions)}
+
+    def resolved(self, whence: Whence) -> dict[str, Value]:
+        """The query parameters of the API, with the ids of causes that were named by a short reference. Says so if an
+        event type can match nothing. Raises as `cause_id`."""
+        _say_what_matches_nothing(self.event_type)
+        causes = [cause_id(whence, text) for text in self.causation_id or ()]
+        return self.parameters() | ({"causation_id": causes} if causes else {})
 
 
 def payload_parameters(given: Iterable[str]) -> dict[str, Value]:
@@ -162,19 +172,18 @@ def list_events(
     table_of_events = EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS, json=json))
     filters = filters or FilterOptions()
     words = load_words()
-    request = list_request(
-        **filters.parameters(),
-        limit=_PAGE if all_ else _SHOWN if limit is None else limit,
-        offset=offset,
-        order=order,
-        include=None if json else "outcome,position",
-    )
     with client_for(server) as whence:
+        request = list_request(
+            **filters.resolved(whence),
+            limit=_PAGE if all_ else _SHOWN if limit is None else limit,
+            offset=offset,
+            order=order,
+            include=None if json else "outcome,position",
+        )
         pages = _pages(whence, request, more=all_)
         if json:
             for page in pages:
                 _print_json(page, one_a_line=all_)
-            _say_what_matches_nothing(filters.event_type)
             return
         shown, last = 0, None
         with paging(no_pager):
@@ -186,7 +195,6 @@ def list_events(
     if last is not None:
         more = f"; continue with --offset {offset + shown}" if last.has_next and not all_ else ""
         say(f"{shown:,} of {counted(last.total, 'event')}{more}.")
-    _say_what_matches_nothing(filters.event_type)
 
 
 def _pages(whence: Whence, request: ApiRequest, *, more: bool) -> Iterator[EventPage]:
@@ -259,14 +267,13 @@ def stats(
     """Count events by event type, resource type and actor type, or by actor."""
     filters = filters or FilterOptions()
     with client_for(server) as whence:
-        answer = whence.send((actor_stats_request if actors else aggregate_request)(**filters.parameters()))
+        answer = whence.send((actor_stats_request if actors else aggregate_request)(**filters.resolved(whence)))
     text = (_actors_text if actors else _counts_text)(answer)
     if json:
         out_json(answer.body)
     else:
         with paging(no_pager):
             out(text)
-    _say_what_matches_nothing(filters.event_type)
 
 
 def _actors_text(answer: ApiResponse) -> str:

@@ -48,15 +48,16 @@ def export(
     With --proof, those that are sealed are written into a folder, with a checkpoint of the log and the hashes that lead
     to it. Whoever has the log's key can check the folder offline.
     """
-    parameters: dict[str, Value] = (filters or FilterOptions()).parameters()
+    filters = filters or FilterOptions()
     if proof is not None:
         if output is not None or order is not None:
             raise Invalid.at((), "--proof writes a folder in the order of positions: leave out --output and --order.")
-        _with_proof(proof, parameters, format_, server, complete=complete)
+        _with_proof(proof, filters, format_, server, complete=complete)
         return
     if complete:
         raise Invalid.at((), "--complete belongs to --proof.")
     with client_for(server) as whence:
+        parameters: dict[str, Value] = filters.resolved(whence)
         if format_ == "parquet":
             events = _to_parquet(whence, output, parameters | {"order": order})
         else:
@@ -67,12 +68,12 @@ def export(
 
 
 def _with_proof(
-    folder: Path, parameters: dict[str, Value], format_: str, server: ServerOptions | None, *, complete: bool
+    folder: Path, filters: FilterOptions, format_: str, server: ServerOptions | None, *, complete: bool
 ) -> None:
     from whence.cli.export_folder import write_folder  # noqa: PLC0415  (needs the extra `server`)
 
     with client_for(server) as whence:
-        manifest = write_folder(whence, folder, parameters, format_, complete=complete)
+        manifest = write_folder(whence, folder, filters.resolved(whence), format_, complete=complete)
     say(f"{counted(manifest.events, 'event')} exported and checked, as of {counted(manifest.as_of, 'event')}.")
 
 

@@ -26,6 +26,7 @@ from whence.cli.layout import style_of_stdout
 from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import event_id, is_position
+from whence.cli.story_text import NO_ID
 from whence.cli.terminal import JsonFlag, out, out_json, printable, say
 from whence.cli.traces import Full
 from whence.client import ApiRequest, EventPage, Whence, list_request, parse_body, parse_page
@@ -203,7 +204,7 @@ def _notes(whence: Whence, context: FlowContext) -> dict[str, str]:
             continue
         cause = printable(root.causation_id)
         if not is_uuid(cause):
-            notes[root.id] = f"its cause {cause} is not an event's id"
+            notes[root.id] = f"its cause {cause} {NO_ID}"
             continue
         notes[root.id] = f"its cause {cause} is not in this flow"
         if len(notes) > _LOOKED_UP_MAX:
@@ -246,7 +247,8 @@ def process_map(
         if found.pairs:
             cells = [[MAP_COLUMNS[name](pair) for name in names or MAP_DEFAULT] for pair in found.pairs]
             out(named_table(names, cells, style) if names else "\n".join(map_lines(found.pairs, cells, style)))
-    say(f"{counted(found.links, 'link')} {_days(found)}; counts are exact, delays within {found.delay_error:.0%}.")
+    exact = f"counts are exact, delays within {found.delay_error:.0%}."
+    say(f"{counted(found.links, 'transition')} {_days(found)}; {exact}")
 
 
 def _days(found: MapBody) -> str:

@@ -45,7 +45,7 @@ def histogram(
     """Count events by time: a row for each span of time, with a bar for its events."""
     filters = filters or FilterOptions()
     with client_for(server) as whence:
-        answer = whence.send(histogram_request(**filters.parameters(), by=by, interval=interval, top=top))
+        answer = whence.send(histogram_request(**filters.resolved(whence), by=by, interval=interval, top=top))
     found = parse_body(answer, HistogramBody)
     if json:
         out_json(answer.body)

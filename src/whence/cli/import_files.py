@@ -20,7 +20,9 @@ from whence.cli.terminal import out, printable, say
 from whence.client import ApiRequest, Whence, batch_request, parse_batch, refusal
 from whence.counting import counted
 from whence.errors import Invalid, TooLarge, WhenceError
+from whence.wire.bodies import BatchResultBody
 from whence.wire.event import BATCH_EVENTS_MAX
+from whence.wire.problems import MORE_PROBLEMS, PROBLEMS_MAX
 
 __all__ = ["Complaints", "Summary", "import_files"]
 
@@ -222,15 +224,34 @@ def _send(whence: Whence, lines: list[Line], summary: Summary, refuse: Callable[
         return
     if len(results) != len(lines):
         raise WhenceError("The server did not report a result for each event. Check the URL, and import again.")
-    for line, result in zip(lines, results, strict=True):
+    for line, result, reason in zip(lines, results, _reasons(results), strict=True):
         if result.status == _CREATED:
             summary.stored += 1
         elif result.status == _REPLAYED:
             summary.replayed += 1
         else:
-            refuse(line.place, refusal(result))
+            refuse(line.place, reason)
         if result.redacted is not msgspec.UNSET:
             summary.masked = (summary.masked or 0) + 1
+
+
+def _reasons(results: Sequence[BatchResultBody]) -> Iterator[str]:
+    """Why the server refused each event; empty if it did not. It lists only so many problems of a request. From there
+    on, an event gets the reason of the first one before it whose problems begin alike.
+    """
+    whole: dict[str, None] = {}
+    listed = 0
+    for result in results:
+        problems = result.detail
+        if isinstance(problems, list):
+            problems = [each for each in problems if not isinstance(each, dict) or each.get("type") != MORE_PROBLEMS]
+            listed += len(problems)
+        reason = refusal(msgspec.structs.replace(result, detail=problems))
+        if reason and listed >= PROBLEMS_MAX:
+            reason = next((known for known in whole if known.startswith(reason)), reason)
+        elif reason:
+            whole[reason] = None
+        yield reason
 
 
 @contextmanager

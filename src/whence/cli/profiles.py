@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from whence.cli.terminal import say
 from whence.client import Whence
+from whence.client.errors import Unreachable
 from whence.client.transport import base_url
 from whence.errors import Forbidden, NotFound, Unauthenticated, WhenceError
 from whence.profiles import FoundServer, NoKey, Profiles, find_server
@@ -55,7 +56,7 @@ def client_for(
 
     The key of a profile is sent only to the server of the profile, and a key without a URL to no other machine.
     `--profile` overrides WHENCE_URL and WHENCE_API_KEY. Raises WhenceError, also when a profile was named and gives no
-    key, and KeyRefused from the block.
+    key, and KeyRefused from the block. A server of a profile that does not answer is said to be that of the profile.
     """
     flags = flags or ServerOptions()
     found = find_server(flags.url, flags.api_key, flags.profile, environ, any_machine=True)
@@ -77,6 +78,10 @@ def client_for(
             for note in getattr(error, "__notes__", ()):
                 refused.add_note(note)
             raise refused from error
+        except Unreachable as error:
+            if found.profile and not error.connected:
+                error.add_note(f"that is the URL of the profile '{found.profile}'; 'whence profile list' shows all")
+            raise
 
 
 def _source_of_key(flags: ServerOptions, found: FoundServer) -> str:

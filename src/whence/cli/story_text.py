@@ -17,10 +17,12 @@ from whence.cli.layout import Style, cut, wrapped
 from whence.cli.story import Fold, Row, Story, StoryStep
 from whence.cli.terminal import printable
 from whence.counting import counted
+from whence.identities import is_uuid
 from whence.sentences import Grammar, Sentence
 from whence.wire.trace_bodies import NodeBody, TraceBody
 
 __all__ = [
+    "NO_ID",
     "SOLID",
     "RowContext",
     "StoryColumns",
@@ -35,6 +37,9 @@ __all__ = [
 ]
 
 SOLID, _DOTTED, _LAST = "│", "┊", "└"
+NO_ID = "is not an event's id"
+"""Said of a cause that can be no event of the log, since it is no UUID."""
+
 _FAILED = "✗"
 _COMPLETED = "completed"
 _LEVELS_MAX = 8
@@ -142,6 +147,8 @@ def _root(trace: TraceBody, chain: Sequence[NodeBody]) -> str:
     hops, at_root = trace.summary.hops, chain[0].id == trace.root_id
     missing = trace.missing[0] if trace.missing and at_root else None
     absent = "has not arrived" if chain[-1].position is not None else "has not arrived, or this key may not read it"
+    if missing is not None and not is_uuid(missing):
+        absent = NO_ID
     if len(chain) == 1 and at_root and trace.root_known:
         return "Nothing came before it: it is the root." if missing is None else f"Its cause {missing} {absent}."
     lasted_us = chain[-1].since_root_us - chain[0].since_root_us
@@ -229,7 +236,7 @@ class StoryColumns:
             if isinstance(step, Row):
                 yield from self.row(step, spine)
             elif isinstance(step, Fold):
-                yield self._aside(spine, step.level, f"┈ {self._folded(step)}")
+                yield self._aside(spine, step.level, f"┈ {self._folded(step)}", _fold_corner(step))
                 self._enter(step.rows[-1])
             else:
                 failed = f", {step.failures:,} failed" if step.failures else ""
@@ -343,6 +350,12 @@ def since(us: int) -> str:
         return f"{sign}{minute}:{second:02}.{tenth}"
     days, hour = divmod(hours, 24)
     return f"{sign}{days}d {hour:02}:{minute:02}" if days else f"{sign}{hour}:{minute:02}:{second:02}"
+
+
+def _fold_corner(fold: Fold) -> str:
+    """What stands before a stretch that is further in: the corner of a branch, if one begins in it."""
+    begins = any(row.begins for row in fold.rows)
+    return _corner(msgspec.structs.replace(fold.rows[-1], begins=begins))
 
 
 def _corner(row: Row) -> str:

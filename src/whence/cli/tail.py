@@ -50,8 +50,8 @@ def tail(
     if sum(each is not None for each in (limit, since, after)) > 1:
         raise Invalid.at((), "Pass only one of --limit, --since and --after.")
     shown = _Shown(EventTable(style_of_stdout(), chosen_columns(columns, EVENT_COLUMNS, json=json)), json=json)
-    asked: dict[str, Any] = (filters or QueryOptions()).parameters() | {"include": "outcome,position"}
     with client_for(server) as whence:
+        asked: dict[str, Any] = (filters or QueryOptions()).resolved(whence) | {"include": "outcome,position"}
         tailing = _Tail(whence, asked, after, since)
         try:
             for events in tailing.parts(_SHOWN if limit is None else limit, follow=follow):

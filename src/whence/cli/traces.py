@@ -15,12 +15,13 @@ from whence.cli.pager import NoPager, paging
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.references import EventId, event_id
 from whence.cli.story import Story, failures_apart, objects_in, runs_joined, story_of
-from whence.cli.story_text import StoryContext, led_to_lines, story_lines, summary
+from whence.cli.story_text import NO_ID, StoryContext, led_to_lines, story_lines, summary
 from whence.cli.terminal import JsonFlag, out, out_json, printable, say
 from whence.client import ApiRequest, ApiResponse, Whence, list_request, parse_body, parse_page
 from whence.client.responses import NOT_A_WHENCE_SERVER, EventPage
 from whence.counting import counted
 from whence.errors import Invalid, NotFound, WhenceError
+from whence.identities import is_uuid
 from whence.sentences import named_failures, sentence_of
 from whence.wire.bodies import EventBody
 from whence.wire.trace_bodies import NodeBody, TraceBody
@@ -131,7 +132,8 @@ def trace(
     if not found.root_known:
         say("The first event is not the root: the causes go further up than a trace reads.")
     for missing in found.missing:
-        say(f"The cause {printable(missing)} is not in the log (yet).")
+        absent = "is not in the log (yet)" if is_uuid(missing) else NO_ID
+        say(f"The cause {printable(missing)} {absent}.")
 
 
 def _trace_request(asked: str, **parameters: str) -> ApiRequest:

@@ -15,7 +15,7 @@ from whence.cli.events import FieldOptions, QueryOptions
 from whence.cli.layout import Style, style_of_stdout
 from whence.cli.profiles import ServerOptions, client_for
 from whence.cli.terminal import JsonFlag, out, out_json, printable, say, table_or_lines
-from whence.client import WebhookFields
+from whence.client import WebhookFields, Whence
 from whence.errors import Invalid
 from whence.webhooks import new_secret, secret_bytes, signed_headers
 from whence.wire.bodies import EventBody
@@ -81,9 +81,9 @@ def create(
         "format": form,
         "fifo": fifo,
         "enabled": not disabled,
-        "filters": _given(filters),
     }
     with client_for(server) as whence:
+        fields["filters"] = _given(filters, whence)
         made = whence.webhooks.create(webhook_url, **fields)
     if json:
         out_json(msgspec.json.encode(made))
@@ -124,10 +124,10 @@ def update(
     """Change a webhook. Filters replace all filters that it has."""
     given: dict[str, Any] = {"description": description, "format": form, "fifo": fifo, "enabled": enabled}
     fields: WebhookFields = {name: value for name, value in given.items() if value is not None}  # type: ignore[assignment]  # of these names
-    asked = _given(filters)
-    if asked:
-        fields["filters"] = asked
     with client_for(server) as whence:
+        asked = _given(filters, whence)
+        if asked:
+            fields["filters"] = asked
         whence.webhooks.update(webhook_id, url=target, take_over=take_over, **fields)
     say("Changed.")
 
@@ -247,8 +247,8 @@ def listen(
     signing = secret or new_secret()
     secret_bytes(signing)
     say(f"Events are forwarded as they are stored. They are signed with {printable(signing)}")
-    asked: dict[str, Any] = _given(filters)
     with client_for(server) as whence, httpx2.Client(timeout=_TIMEOUT_S, trust_env=False) as local:
+        asked: dict[str, Any] = _given(filters, whence)
         coming = whence.follow(after=after, on_retry=lambda error: say(f"{error} Trying again."), **asked)
         try:
             for event in coming:
@@ -273,9 +273,9 @@ def _forwarded(local: httpx2.Client, url: str, event: EventBody, secret: str) ->
     return f"{answer.status_code} in {(time.monotonic() - began) * 1000:.0f} ms  {text}".rstrip()
 
 
-def _given(filters: FieldOptions | None) -> Any:
+def _given(filters: FieldOptions | None, whence: Whence) -> Any:
     """The filters that were given."""
-    asked = {} if filters is None else filters.parameters()
+    asked = {} if filters is None else filters.resolved(whence)
     return {name: value for name, value in asked.items() if value}
 
 

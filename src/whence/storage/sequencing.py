@@ -222,7 +222,7 @@ def _refuse_removed(head: HeadDraft, new: NewEvent) -> None:
     if new.occurred_at <= head.removed_recorded_at + FUTURE_MAX_US:
         raise Invalid.at(
             ("body", "occurredAt"),
-            "Events of this time were removed by the log's retention, so it cannot be told whether this one was among "
+            "Events of this time were removed by the log's retention, so it is not known whether this one was among "
             "them. It is not stored.",
             "older_than_retention",
         )

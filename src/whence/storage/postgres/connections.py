@@ -167,7 +167,10 @@ class Target:
                 "The URL of the store is not valid. Use the form postgresql://user@host:5432/database."
             ) from error
         except DRIVER_ERRORS as error:
-            raise Unavailable("The PostgreSQL server cannot be reached.") from error
+            raise Unavailable(
+                "The PostgreSQL server cannot be reached. Check that it runs, and the host and port in the URL of the "
+                "store."
+            ) from error
 
 
 class ConnectionPool:

@@ -154,7 +154,7 @@ class PostgresStore:
             if len(writes) == 1:
                 _log.error("request failed", error=type(error).__name__, exc_info=True)
                 return [Unavailable("The store could not write. Send the event again with the same id.")]
-        # One of them cannot be written. Alone, each shares nobody's fate.
+        # One of them cannot be written. Each is tried again alone, so that the valid ones are stored.
         return [result for write in writes for result in await self.append(tenant, [write])]
 
     async def _append(self, tenant: str, writes: Sequence[Write]) -> list[list[Receipt] | WhenceError]:
