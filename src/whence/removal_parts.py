@@ -13,7 +13,7 @@ import msgspec
 from whence.events import Event, Keyset, PartRequest, Query, Viewer
 from whence.legal_holds import KEPT_FOR_EVER, LegalHolds, held_among, holds_of, list_kept
 from whence.payload_fields import PayloadReader
-from whence.quotations import QUOTING_TYPES, READ_TYPES, asked_values, names_actor
+from whence.quotations import QUOTING_TYPES, READ_TYPES, AskedValue, asked_values, beginnings_of, names_actor
 from whence.retention import (
     ERASED_AT_ONCE,
     PURGED_AT_ONCE,
@@ -122,7 +122,7 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Removal
 async def _quoting(store: Store, tenant: str, positions: Sequence[int]) -> list[int]:
     """The positions of recorded reads that were filtered by a value in the payloads at these positions. At most as many
     as one part has; the others are found when these have no payload any more."""
-    asked: dict[tuple[str, str], set[int]] = {}
+    asked: dict[AskedValue, set[int]] = {}
     found: set[int] = set()
     async for events in _records(store, tenant, READ_TYPES):
         for event in events:
@@ -138,17 +138,20 @@ async def _quoting(store: Store, tenant: str, positions: Sequence[int]) -> list[
 
 
 async def _asked_for(
-    store: Store, tenant: str, positions: Sequence[int], asked: Mapping[tuple[str, str], set[int]]
+    store: Store, tenant: str, positions: Sequence[int], asked: Mapping[AskedValue, set[int]]
 ) -> set[int]:
-    """What belongs to those of the fields, each a path and a value, that one of the payloads has."""
+    """What belongs to those of the fields that one of the payloads has, or a value that goes on as they begin."""
     found: set[int] = set()
-    reader = PayloadReader(path for path, _ in asked)
+    reader = PayloadReader(field.path for field in asked)
+    completed = any(not field.is_whole for field in asked)
     while positions and asked:
         payloads = await store.read_payloads(Viewer(tenant), positions)
         for payload in payloads:
             for path, values in reader.values(payload or b"{}").items():
                 for value in values:
-                    found |= asked.get((path, value), set())
+                    found |= asked.get(AskedValue(path, value), set())
+                    for field in beginnings_of(path, value) if completed else ():
+                        found |= asked.get(field, set())
         positions = positions[len(payloads) :]
     return found
 
