@@ -35,15 +35,17 @@ def announcement(
     ranges: Ranges,
     checkpoint: str | None,
     now: int,
+    *,
+    renames: bool = False,
 ) -> NewEvent:
     """The event that announces a part of a request, by its number. `checkpoint` is the newest signed one before it.
-    Without ranges it announces that the id of an actor is replaced, and by what."""
+    With `renames` it announces that the id of the actor of these events is replaced, and by what."""
     payload = {
-        "actors": 0 if ranges else 1,
+        "actors": int(renames),
         "checkpoint": checkpoint,
-        "events": count_in(ranges),
+        "events": 0 if renames else count_in(ranges),
         "policy": _policy_text(request.policy),
-        "pseudonym": None if ranges else request.pseudonym,
+        "pseudonym": request.pseudonym if renames else None,
         "ranges": ranges,
         "reason": request.reason,
         "request": request_id,

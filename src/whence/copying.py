@@ -27,7 +27,7 @@ from whence.merkle_proofs import LeafRange
 from whence.permissions import OPERATORS_TENANT, ApiKey
 from whence.retention import positions_in
 from whence.storage import HashedEvent, Head, Store
-from whence.storage.announced import Announced
+from whence.storage.announced import Announced, Positions
 from whence.storage.removals import HOLD, PAYLOAD_ERASED, POLICY, REMOVAL
 from whence.storage.replication import refuse_unsound
 
@@ -219,7 +219,7 @@ async def _verify(target: Store, tenant: str, head: Head, step: AddProgress) -> 
     """Read a tenant's whole log in the target; compare it with the source's root and the target's counts. Returns how
     many events it has."""
     tree, counts, announced = CompactRange(), _Counts(), Announced()
-    renamed: dict[str, int] = {}
+    renamed: dict[str, Positions] = {}
     async with aclosing(_parts(target, tenant, head, 0)) as parts:
         async for part in parts:
             if isinstance(part, LeafRange):
@@ -233,7 +233,7 @@ async def _verify(target: Store, tenant: str, head: Head, step: AddProgress) -> 
                 tree.append(stored.leaf)
                 counts.add(stored.event)
                 if stored.by_leaf_only:
-                    renamed.setdefault(stored.event.actor_id, stored.event.position)
+                    renamed.setdefault(stored.event.actor_id, Positions()).add(stored.event.position)
                 else:
                     announced.add(stored.event)
             step(len(part))
@@ -242,8 +242,9 @@ async def _verify(target: Store, tenant: str, head: Head, step: AddProgress) -> 
         raise StoreRefused(f"Another process writes to the log of {tenant} in the target. Stop it, and copy again.")
     if not tree.root() == found.root == head.root:
         raise Unsound(f"{tenant}: the root of the copy differs from that of the source.")
-    for actor_id, position in renamed.items():
-        if actor_id not in announced.pseudonyms:
+    for actor_id, positions in renamed.items():
+        position = announced.first_not_renamed(actor_id, positions)
+        if position is not None:
             raise Unsound(f"{tenant}, position {position}: the id of the actor was replaced, and no event says so.")
     if found.recorded_at != head.recorded_at:
         raise Unsound(f"{tenant}: the last recorded time of the copy differs from that of the source.")

@@ -10,10 +10,10 @@ from whence.alerting import forget_at_rest
 from whence.announcements import announcement
 from whence.deleting import remove_former_logs
 from whence.errors import Unavailable
-from whence.events import Viewer
+from whence.events import Event, PartRequest, Query, Viewer
 from whence.legal_holds import holds_of
 from whence.merkle_proofs import LeafRange
-from whence.retention import RemovalRequest, ranges_of
+from whence.retention import ERASED_AT_ONCE, RemovalRequest, ranges_of
 from whence.storage.base import Store, Write, refusal_of
 from whence.storage.deletions import TenantDeletion
 from whence.storage.removals import PAYLOAD_ERASED, REMOVED_AT_ONCE, UNFINISHED_RESTORE, Erased
@@ -21,6 +21,8 @@ from whence.wire.ids import new_uuid7
 from whence.wire.log_events import EVENT_LOG_ACTOR
 
 __all__ = ["erase_again", "finish_restore"]
+
+_PART = 500
 
 _REASON = "erased before a backup was restored"
 
@@ -95,7 +97,9 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
         for hashed in await store.read_log(tenant, position - 1, 1):
             event = hashed.event
             if event.position == position and event.actor_id != new_id:
-                await _announce(store, tenant, [], now, new_id)
+                named = await _positions_of(store, tenant, event)
+                for at in range(0, len(named), ERASED_AT_ONCE):
+                    await _announce(store, tenant, named[at : at + ERASED_AT_ONCE], now, new_id)
                 # Before the id goes: after a stop in between it is not known any more.
                 await forget_at_rest(store, tenant, event.actor_type, event.actor_id, new_id)
                 holds = await holds_of(store, tenant)
@@ -106,13 +110,35 @@ async def _rename(store: Store, tenant: str, positions: Sequence[int], new_id: s
     return 0
 
 
+async def _positions_of(store: Store, tenant: str, event: Event) -> list[int]:
+    """The positions of all events of an event's actor, in order."""
+    query = Query(actor_types=(event.actor_type,), actor_ids=(event.actor_id,))
+    positions: list[int] = []
+    as_of, after = (await store.head(tenant)).size, None
+    while True:
+        part = await store.list_part(Viewer(tenant), query, PartRequest(limit=_PART, as_of=as_of, after=after))
+        positions += [each.position for each in part.events]
+        after = part.after
+        if after is None:
+            return sorted(positions)
+
+
 async def _announce(
     store: Store, tenant: str, positions: Sequence[int], now: int, pseudonym: str | None = None
 ) -> None:
     request = RemovalRequest(
         kind="erasure", reason=_REASON, by=EVENT_LOG_ACTOR, created_at=now, as_of=0, pseudonym=pseudonym
     )
-    event = announcement(tenant, new_uuid7(), request, PAYLOAD_ERASED, ranges_of(positions), None, now)
+    event = announcement(
+        tenant,
+        new_uuid7(),
+        request,
+        PAYLOAD_ERASED,
+        ranges_of(positions),
+        None,
+        now,
+        renames=pseudonym is not None,
+    )
     [result] = await store.append(tenant, [Write(events=(event,))])
     error = refusal_of(result)
     if error is not None:

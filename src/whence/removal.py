@@ -35,7 +35,7 @@ from whence.errors import Conflict, Unavailable, WhenceError
 from whence.events import NewEvent, Query, Viewer
 from whence.followers import Definitions
 from whence.legal_holds import held_among, holds_of
-from whence.removal_parts import PREFIX_STEP, RemovalPart, announces, any_held, next_part, save_state
+from whence.removal_parts import NAME_STEP, PREFIX_STEP, RemovalPart, announces, any_held, next_part, save_state
 from whence.retention import (
     ERASED_AT_ONCE,
     Ranges,
@@ -56,6 +56,7 @@ from whence.storage.removals import (
     REMOVED_AT_ONCE,
     RETENTION_APPLIED,
     HoldsChanged,
+    LaterEvents,
     Purge,
 )
 from whence.wire.log_events import EVENT_LOG_ACTOR
@@ -290,7 +291,14 @@ class _Run:
         newest = await self._store.seals.list_checkpoints(self._tenant, None, 1)
         note = newest[0].note if newest else None
         event = announcement(
-            self._tenant, self._definition.id, self._request, part.event_type, part.ranges, note, self._clock()
+            self._tenant,
+            self._definition.id,
+            self._request,
+            part.event_type,
+            part.ranges,
+            note,
+            self._clock(),
+            renames=part.renames,
         )
         error = await self._append(event)
         announced = await self._part_of_announcement() if isinstance(error, Conflict) else part
@@ -327,8 +335,13 @@ class _Run:
         request = self._request
         kept: list[int] = []
         changes: dict[str, Any] = {}
-        if part.renames:
-            changes["renamed"] = await self._rename()
+        if part.renames and part.next_step == NAME_STEP:
+            pass  # the id goes once all of its events are named
+        elif part.renames:
+            try:
+                changes["renamed"] = await self._rename(part.next_after[0])
+            except LaterEvents:  # they have to be named first
+                part = msgspec.structs.replace(part, next_step=NAME_STEP)
         elif part.event_type == PAYLOAD_ERASED:
             kept = await self._erase(part.ranges)
             changes["payloads"] = request.payloads + count_in(part.ranges) - len(kept)
@@ -410,8 +423,9 @@ class _Run:
             yield positions[at], positions[stop - 1] + 1
             at = stop
 
-    async def _rename(self) -> int | None:
-        """Replace the id of the actor. Returns how many events have it; None if one of them is held by now."""
+    async def _rename(self, upto: int) -> int | None:
+        """Replace the id of the actor, whose events up to a position are named. Returns how many events have it; None
+        if one of them is held by now. Raises LaterEvents when there are others."""
         request = self._request
         actor = None if request.query is None else actor_of(request.query)
         if actor is None or request.pseudonym is None:
@@ -424,7 +438,7 @@ class _Run:
                 return None
             try:
                 await self._store.removals.erase_actor(
-                    self._tenant, actor, request.pseudonym, self._clock(), holds.versions
+                    self._tenant, actor, request.pseudonym, self._clock(), holds.versions, upto
                 )
                 break
             except HoldsChanged:

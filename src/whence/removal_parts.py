@@ -13,7 +13,7 @@ import msgspec
 from whence.events import Event, Keyset, PartRequest, Query, Viewer
 from whence.legal_holds import KEPT_FOR_EVER, LegalHolds, held_among, holds_of, list_kept
 from whence.payload_fields import PayloadReader
-from whence.quotations import QUOTING_TYPES, READ_TYPES, asked_values, names_actor
+from whence.quotations import QUOTING_TYPES, READ_TYPES, AskedValue, asked_values, beginnings_of, names_actor
 from whence.retention import (
     ERASED_AT_ONCE,
     PURGED_AT_ONCE,
@@ -32,6 +32,7 @@ from whence.storage.followers import Definition
 from whence.storage.removals import LASTING_TYPES, PAYLOAD_ERASED, RETENTION_APPLIED
 
 __all__ = [
+    "NAME_STEP",
     "PREFIX_STEP",
     "RemovalPart",
     "announces",
@@ -47,7 +48,7 @@ __all__ = [
 PREFIX_STEP = 1
 """The step of a retention run that removes the beginning of the log."""
 
-_NAME_STEP, _RECORDS_STEP = 1, 2
+NAME_STEP, _RECORDS_STEP = 1, 2
 """The later steps of an erasure."""
 
 _STATE = "retention_state"
@@ -61,7 +62,8 @@ _ASKED_AT_ONCE = 10_000
 class RemovalPart(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a request: what is announced by one event, then removed. `held` counts what it left out because of
     holds, and `withdrawn` how many positions were taken back from its announcement. `renames`: the name of the actor
-    goes, and no event. The next one begins at `next_step` and `next_after`."""
+    goes, and no event. If the next one is of the same step, more of its events are to be announced first. The next one
+    begins at `next_step` and `next_after`."""
 
     event_type: str
     ranges: Ranges = ()
@@ -77,7 +79,7 @@ async def next_part(store: Store, tenant: str, request: RemovalRequest) -> Remov
     if request.kind == "erasure":
         if request.step == 0:
             return await _chosen(store, tenant, request)
-        if request.step == _NAME_STEP and request.pseudonym is not None:
+        if request.step == NAME_STEP and request.pseudonym is not None:
             return await _name(store, tenant, request)
         if request.step == _RECORDS_STEP and request.renamed is not None:
             return await _records_of_name(store, tenant, request)
@@ -113,14 +115,14 @@ async def _chosen(store: Store, tenant: str, request: RemovalRequest) -> Removal
     quoting = await _free(store, tenant, await _quoting(store, tenant, positions))
     if quoting:  # they go first, while the payloads are there that they quote
         return RemovalPart(event_type=PAYLOAD_ERASED, ranges=ranges_of(quoting), next_step=0, next_after=request.after)
-    next_step, next_after = (_NAME_STEP, ()) if after is None else (0, (after.time, after.number))
+    next_step, next_after = (NAME_STEP, ()) if after is None else (0, (after.time, after.number))
     return await _payloads(store, tenant, positions, next_step, next_after)
 
 
 async def _quoting(store: Store, tenant: str, positions: Sequence[int]) -> list[int]:
     """The positions of recorded reads that were filtered by a value in the payloads at these positions. At most as many
     as one part has; the others are found when these have no payload any more."""
-    asked: dict[tuple[str, str], set[int]] = {}
+    asked: dict[AskedValue, set[int]] = {}
     found: set[int] = set()
     async for events in _records(store, tenant, READ_TYPES):
         for event in events:
@@ -136,17 +138,20 @@ async def _quoting(store: Store, tenant: str, positions: Sequence[int]) -> list[
 
 
 async def _asked_for(
-    store: Store, tenant: str, positions: Sequence[int], asked: Mapping[tuple[str, str], set[int]]
+    store: Store, tenant: str, positions: Sequence[int], asked: Mapping[AskedValue, set[int]]
 ) -> set[int]:
-    """What belongs to those of the fields, each a path and a value, that one of the payloads has."""
+    """What belongs to those of the fields that one of the payloads has, or a value that goes on as they begin."""
     found: set[int] = set()
-    reader = PayloadReader(path for path, _ in asked)
+    reader = PayloadReader(field.path for field in asked)
+    completed = any(not field.is_whole for field in asked)
     while positions and asked:
         payloads = await store.read_payloads(Viewer(tenant), positions)
         for payload in payloads:
             for path, values in reader.values(payload or b"{}").items():
                 for value in values:
-                    found |= asked.get((path, value), set())
+                    found |= asked.get(AskedValue(path, value), set())
+                    for field in beginnings_of(path, value) if completed else ():
+                        found |= asked.get(field, set())
         positions = positions[len(payloads) :]
     return found
 
@@ -171,12 +176,42 @@ async def _free(store: Store, tenant: str, positions: Sequence[int]) -> list[int
 
 
 async def _name(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart:
-    """The name of the actor of an erasure, unless one of its events is held, or announces a removal: an announcement
-    has to be provable."""
-    holds = await holds_of(store, tenant)
-    renames = not await announces(store, tenant, request.query)
-    renames = renames and not await any_held(store, tenant, request.query, holds)
-    return RemovalPart(event_type=PAYLOAD_ERASED, renames=renames, next_step=_RECORDS_STEP)
+    """The next events whose actor gets another id, unless one of its events is held, or announces a removal: an
+    announcement has to be provable. All that is known of these events is then their leaf, so each of them is named.
+
+    The next part begins after the events up to a position; or it goes on in the list of those between two positions.
+    """
+    nothing = RemovalPart(event_type=PAYLOAD_ERASED, next_step=_RECORDS_STEP)
+    query, after = request.query, request.after
+    if query is None or (not after and not await _may_rename(store, tenant, query)):
+        return nothing
+    since = after[0] if after else 0
+    upto = after[1] if len(after) > 1 else (await store.head(tenant)).size
+    place = Keyset(*after[2:]) if len(after) > 1 else None
+    positions: list[int] = []
+    while len(positions) + _PART <= ERASED_AT_ONCE:
+        part = await store.list_part(Viewer(tenant), query, PartRequest(limit=_PART, as_of=upto, after=place))
+        positions += [event.position for event in part.events if event.position > since]
+        place = part.after
+        if place is None:
+            break
+    next_step, next_after = _RECORDS_STEP, tuple[int, ...]((upto,))
+    if place is not None:
+        next_step, next_after = NAME_STEP, (since, upto, place.time, place.number)
+    return RemovalPart(
+        event_type=PAYLOAD_ERASED,
+        ranges=ranges_of(sorted(positions)),
+        renames=True,
+        next_step=next_step,
+        next_after=next_after,
+    )
+
+
+async def _may_rename(store: Store, tenant: str, query: Query) -> bool:
+    """Whether no event of an actor announces a removal, and none is held."""
+    if await announces(store, tenant, query):
+        return False
+    return not await any_held(store, tenant, query, await holds_of(store, tenant))
 
 
 async def _records_of_name(store: Store, tenant: str, request: RemovalRequest) -> RemovalPart | None:

@@ -33,6 +33,12 @@ buckets_keep_events = _kept(
     ("t.events - gone.events", "t.events - 0 * gone.events"),
     "buckets_keep_events",
 )
+later_events_are_not_looked_for = _kept(
+    "later_event_of_actor",
+    ("key > ?3", "key > ?4"),
+    ("position > $3", "position > $3 + 1000"),
+    "later_events_are_not_looked_for",
+)
 kinds_keep_events = _kept(
     "take_from_rollup_kind",
     ("events - ?5", "events - 0 * ?5"),

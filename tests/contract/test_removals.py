@@ -16,7 +16,7 @@ from whence.flows import FlowQuery
 from whence.merkle_proofs import LeafRange
 from whence.storage import verify_store
 from whence.storage.followers import PENDING, Attempt, Definition, Delivery, Place
-from whence.storage.removals import HOLD, PAYLOAD_ERASED, HoldsChanged, Purge
+from whence.storage.removals import HOLD, PAYLOAD_ERASED, HoldsChanged, LaterEvents, Purge
 from whence.storage.sqlite.engine import SQLiteReads
 from whence.tiles import Tile
 
@@ -311,14 +311,16 @@ async def test_an_event_whose_actor_was_replaced_is_a_replay(real: Any) -> None:
         assert receipt.error.fields == fields
 
 
-@catches(mutants.names_that_went_are_remembered)
+@catches(mutants.names_that_went_are_remembered, mutants.later_events_are_not_looked_for)
 async def test_the_id_of_an_actor_is_replaced(real: Any) -> None:
     """In all of its events, and nowhere is it found any more. Its events are then proven by their leaves alone, of
     which verify tells."""
     await stored(real, new(1), new(2, actor_id="bob"), new(3))
     assert await real.removals.erase_actor(TENANT, ("user", "ada"), "bob", 5, ()) == 0
     assert await real.removals.erase_actor(TENANT, ("user", "eve"), "erased-1", 5, ()) == 0
-    assert await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5, ()) == 2
+    with pytest.raises(LaterEvents):
+        await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5, (), 2)
+    assert await real.removals.erase_actor(TENANT, ("user", "ada"), "erased-1", 5, (), 3) == 2
     assert [event.actor_id for event in (await page(real)).events] == ["erased-1", "bob", "erased-1"]
     assert (await page(real, actor_ids=("ada",))).total == 0
     await stored(real, new(4, event_type="order.placed"))
@@ -328,11 +330,14 @@ async def test_the_id_of_an_actor_is_replaced(real: Any) -> None:
     assert [(each.position, each.what) for each in report.findings] == [
         (1, "the id of the actor was replaced, and no event says so")
     ]
-    said = b'{"pseudonym":"erased-1","ranges":[]}'
+    said = b'{"pseudonym":"erased-1","ranges":[[1,1]]}'
     await stored(real, new(5, actor_id="bob", event_type=PAYLOAD_ERASED, resource_type=EVENT_LOG, payload=said))
+    assert [each.position for each in (await verify_store(url_of(real))).findings] == [3]
+    said = b'{"pseudonym":"erased-1","ranges":[[3,3]]}'
+    await stored(real, new(6, actor_id="bob", event_type=PAYLOAD_ERASED, resource_type=EVENT_LOG, payload=said))
     report = await verify_store(url_of(real))
     assert report.findings == []
     assert any("2 events" in note and "leaf alone" in note for note in report.notes)
     # What announces it must not be proven by its leaf alone itself.
-    assert await real.removals.erase_actor(TENANT, ("user", "bob"), "erased-2", 5, ()) == 2
+    assert await real.removals.erase_actor(TENANT, ("user", "bob"), "erased-2", 5, ()) == 3
     assert [each.position for each in (await verify_store(url_of(real))).findings] == [1]

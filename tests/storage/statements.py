@@ -262,8 +262,8 @@ async def _remove(store: Any) -> None:
     await store.followers.add_deliveries(TENANT, hook, [2], 5, Place("webhooks", 2))
     await store.followers.record_attempts(TENANT, [(tried, Attempt(hook, 2, 1, 5, 20, 200, "", b"answer"))])
     assert await removals.erase_payloads(TENANT, [1, 2], NOON, []) == 2
-    assert await removals.erase_actor(TENANT, ("agent", "gpt-4o"), "erased", NOON, ()) > 0
     end = (await store.head(TENANT)).size + 1
+    assert await removals.erase_actor(TENANT, ("agent", "gpt-4o"), "erased", NOON, (), end) > 0
     removed = 0
     for since in range(1, end, REMOVED_AT_ONCE):  # all but the first, so that some buckets are emptied
         removed += await removals.purge(TENANT, Purge(since, min(since + REMOVED_AT_ONCE, end), [1]), [])

@@ -36,7 +36,8 @@ async def pair(request: pytest.FixtureRequest, tmp_path: Path, anyio_backend: st
 
 async def renamed(source: Any, actor_id: str, new_id: str) -> None:
     """Replace the id of an actor, as an erasure does: after an event that says so."""
-    payload = {"ranges": [], "pseudonym": new_id}
+    named = [[each.event.position] * 2 for each in await log(source) if each.event.actor_id == actor_id]
+    payload = {"ranges": named, "pseudonym": new_id}
     await add(source, log_event(TENANT, PAYLOAD_ERASED, payload, event_id=new_uuid7(), at=time.time_ns() // 1_000))
     assert await source.removals.erase_actor(TENANT, ("user", actor_id), new_id, 5, [])
 
@@ -70,9 +71,8 @@ async def never_refused(*_values: Any) -> None:
 class Believing(Announced):
     """Mutant: every id was announced."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pseudonyms = {"erased-1", "erased-2"}
+    def first_not_renamed(self, *_values: Any) -> None:
+        return None
 
 
 @catches(

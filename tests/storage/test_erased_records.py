@@ -14,7 +14,7 @@ from tests.storage.test_alerting import COUNT, alerts, begun, made, run
 from tests.storage.test_removal_work import MALLORY, done_by, hold
 from tests.unit.mutants import catches, replaced
 from whence import alerts as alerts_module
-from whence import removal, removal_parts
+from whence import quotations, removal, removal_parts
 from whence.alerting import KIND, place_name, rule_of
 from whence.events import Event, PageRequest, Query, Viewer
 from whence.retention import ERASED_AT_ONCE
@@ -34,11 +34,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyt
     await opened.close()
 
 
-async def recorded(store: Any, *queries: str) -> None:
+async def recorded(store: Any, *queries: str, path: str = "/api/v1/events") -> None:
     """Store the records of these reads."""
     number = (await store.head(TENANT)).size
     for at, query in enumerate(queries, number + 1):
-        payload = {"path": "/api/v1/events", "query": query}
+        payload = {"path": path, "query": query}
         event = log_event(TENANT, READ, payload, event_id=new(500 + at).id, at=NOON + at * SECOND)
         await stored(store, event)
 
@@ -78,6 +78,25 @@ async def test_reads_that_were_filtered_by_an_erased_value(store: Any, monkeypat
     assert (request.payloads, request.held, request.part) == (3, 0, 2)
     assert await reads(store) == [False, True, False, True, True]
     assert (await verify_store(url_of(store))).findings == []
+
+
+@catches(replaced(quotations, "_is_completion", lambda _asked: False, "beginnings_are_left"))
+async def test_completions_of_what_is_erased(store: Any) -> None:
+    """Somebody who wrote the beginning of an erased value, or of a replaced id, has left most of it in the record."""
+    await stored(store, new(1, actor_id="mallory", payload=b'{"mail":"m@example.com"}'))
+    asked = (
+        "q=payload.mail:M@exam",
+        "q=payload.mail:m@other",
+        "q=actor:user/Mall",
+        "q=mallo",
+        "q=type:m",
+        "q=actor:al",
+    )
+    await recorded(store, *asked, path="/api/v1/events/suggest")
+    await recorded(store, "q=mallor", path="/api/v1/search")
+    await recorded(store, "payload.mail=m@exam")
+    await done_by(store, query=MALLORY, pseudonym="erased-1")
+    assert await reads(store) == [False, True, False, False, True, True, False, True]
 
 
 async def test_a_read_that_is_held_stays(store: Any) -> None:

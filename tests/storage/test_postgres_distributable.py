@@ -115,7 +115,7 @@ def unplannable(text: str) -> bool:
 VERIFYING = {
     *("causes", "next_position", "times", "folded_transitions", "wrong_flows", "wrong_resources", "wrong_names"),
     *("all_rollup_actor", "all_rollup_kind", "all_buckets", "all_transitions", "all_actor_totals"),
-    *("all_removed_transitions", "upper_tiles"),
+    *("all_removed_transitions", "excess_leaves", "upper_tiles"),
     *("payload_bytes", "payload_entries", "wrong_payload_values", "stray_payload_values"),
 }
 """Blocks that verification executes on its own connection for one tenant; `tenants` and `strays` concern all

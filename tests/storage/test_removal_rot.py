@@ -74,6 +74,25 @@ THEFTS = {
         "UPDATE whence.actor SET actor_id = 'erased-0', erased_at = 5 WHERE actor_id = '{name}'",
         "the id of the actor was replaced, and no event says so",
     ),
+    "the time of what was removed forgotten": (
+        "UPDATE tenant SET removed_recorded_at = 5",
+        "UPDATE whence.head SET removed_recorded_at = 5",
+        "the time of the last event that was removed is wrong",
+    ),
+    "leaves beside those of events": (
+        "INSERT INTO tile (tenant_no, level, number, hashes)"
+        " SELECT tenant_no, 0, number + 1000, hashes FROM tile WHERE level = 0 LIMIT 1",
+        "INSERT INTO whence.tile (tenant_no, level, number, hashes)"
+        " SELECT tenant_no, 0, number + 1000, hashes FROM whence.tile WHERE level = 0 LIMIT 1",
+        "the tiles do not belong to the leaves",
+    ),
+    "an event given to an actor whose id was replaced": (
+        "UPDATE event SET actor = (SELECT min(key & 0xFFFFFF) FROM actor WHERE erased_at IS NOT NULL)"
+        " WHERE key & 0xFFFFFF = {position}",
+        "UPDATE whence.event SET actor = (SELECT min(actor) FROM whence.actor WHERE erased_at IS NOT NULL)"
+        " WHERE position = {position}",
+        "the id of the actor was replaced, and no event says so",
+    ),
 }
 """What somebody may take away, by SQL for each store, and what verify then says; empty where that differs."""
 
@@ -293,6 +312,8 @@ def test_every_change_is_found(log: Rotting, record_property: Callable[[str, obj
 
 @catches(
     replaced(Announced, "first_unannounced", lambda *_: None, "nothing_is_missed"),
+    replaced(Announced, "first_not_renamed", lambda *_: None, "any_event_may_have_another_actor"),
+    replaced(Chain, "_removed_in_time", lambda *_: True, "the_time_is_not_checked"),
     replaced(Chain, "end", lambda *_: None, "the_end_is_not_checked"),
 )
 def test_nothing_can_be_taken_away_unannounced(log: Rotting) -> None:

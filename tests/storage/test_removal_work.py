@@ -472,9 +472,42 @@ async def test_the_name_of_an_actor_is_replaced(store: Any) -> None:
     request = await done_by(store, query=MALLORY, pseudonym="erased-1")
     assert [event.actor_id for event in await events(store)] == ["ada", "erased-1"] * 3
     assert (request.renamed, request.pseudonym) == (3, "erased-1")
-    assert await announced(store) == [[2, 4, 6], []]
+    assert await announced(store) == [[2, 4, 6], [2, 4, 6]]
     assert [msgspec.json.decode(event.payload or b"")["actors"] for event in await announcements(store)] == [0, 1]
     assert not any(b"mallory" in (event.payload or b"") for event in await announcements(store))
+
+
+_rename = removal._Run._rename
+
+
+async def rename_whatever_came(run: Any, _upto: int) -> int | None:
+    """Mutant: events that came after the announcement are not named."""
+    return await _rename(run, 2**39)
+
+
+later_events_go_unnamed = replaced(removal._Run, "_rename", rename_whatever_came, "later_events_go_unnamed")
+
+
+@catches(later_events_go_unnamed)
+async def test_each_event_whose_actor_is_replaced_is_named(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In as many announcements as that takes, also if it was stored after one. Nothing else tells it from others."""
+    monkeypatch.setattr(removal_parts, "_PART", 1)
+    monkeypatch.setattr(removal_parts, "ERASED_AT_ONCE", 2)
+    await filled(store)
+    erase_actor = store.removals.erase_actor
+
+    async def slow(*arguments: Any) -> int:
+        monkeypatch.setattr(store.removals, "erase_actor", erase_actor)
+        await stored(store, new(9, actor_id="mallory"))
+        return int(await erase_actor(*arguments))
+
+    monkeypatch.setattr(store.removals, "erase_actor", slow)
+    assert (await done_by(store, query=MALLORY, pseudonym="erased-1")).renamed == 4
+    said = [msgspec.json.decode(each.payload or b"") for each in await announcements(store)]
+    late = next(event.position for event in await events(store) if event.id == new(9).id)
+    named = [each["ranges"] for each in said if each["pseudonym"]]
+    assert named == [[[4, 4], [6, 6]], [[2, 2]], [[late, late]]]
+    assert (await verify_store(url_of(store))).findings == []
 
 
 @catches(holds_are_ignored)

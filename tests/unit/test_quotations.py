@@ -8,7 +8,7 @@ from tests.unit.mutants import catches, replaced
 from whence import quotations
 from whence.alerts import FIRED
 from whence.events import Event
-from whence.quotations import asked_values, names_actor
+from whence.quotations import AskedValue, asked_values, names_actor
 
 MALLORY = ("user", "mallory@example.com")
 
@@ -51,7 +51,7 @@ def from_parameters_alone(asked: quotations._Asked) -> list[tuple[str, str]]:
 )
 def test_the_values_that_a_read_was_filtered_by(query: str, fields: set[tuple[str, str]]) -> None:
     """As they were sent, decoded."""
-    assert asked_values(read(query)) == fields
+    assert asked_values(read(query)) == {AskedValue(*field) for field in fields}
 
 
 @catches(replaced(quotations, "_terms", from_parameters_alone, "the_query_language_is_not_read"))
@@ -64,7 +64,7 @@ def test_the_values_that_a_read_was_filtered_by(query: str, fields: set[tuple[st
 )
 def test_the_values_in_the_query_language(query: str, fields: set[tuple[str, str]]) -> None:
     """Also where a term is excluded or not finished."""
-    assert asked_values(read(query)) == fields
+    assert asked_values(read(query)) == {AskedValue(*field) for field in fields}
 
 
 def test_other_events_have_no_such_values() -> None:

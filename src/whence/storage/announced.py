@@ -40,10 +40,10 @@ class _Announcement(msgspec.Struct):
 
 class Announced:
     """What the events of a log say was removed: positions, by the type of these events, and the ids of actors. Of the
-    ids, it has those that took their place."""
+    ids, it has those that took their place, each with the positions of its events."""
 
     def __init__(self) -> None:
-        self.pseudonyms: set[str] = set()
+        self._renamed: dict[str, list[Range]] = {}
         self._ranges: dict[str, list[Range]] = {PAYLOAD_ERASED: [], RETENTION_APPLIED: []}
 
     def add(self, event: Event) -> None:
@@ -59,30 +59,39 @@ class Announced:
             named = self._ranges.get(said.event_type)
             if named is not None:
                 named[:] = without_ranges(_joined(named), _joined(said.ranges))
-            self.pseudonyms.discard(said.pseudonym or "")
+            self._renamed.pop(said.pseudonym or "", None)
             return
-        self._ranges[event.event_type] += [
-            (first, min(last, event.position - 1)) for first, last in said.ranges if first <= last
-        ]
-        if said.pseudonym is not None:
-            self.pseudonyms.add(said.pseudonym)
+        ranges = [(first, min(last, event.position - 1)) for first, last in said.ranges if first <= last]
+        if said.pseudonym is None:
+            self._ranges[event.event_type] += ranges
+        else:  # it says nothing of the payloads
+            self._renamed.setdefault(said.pseudonym, []).extend(ranges)
 
     def first_unannounced(self, type_: str, positions: Positions) -> int | None:
         """The first of some positions that no event of a type names, or None when all are named."""
-        named = iter(_joined(self._ranges[type_]))
-        current: Range = 0, 0
-        for first, last in positions.ranges:
-            at = first
-            while at <= last:
-                while current[1] < at:
-                    following = next(named, None)
-                    if following is None:
-                        return at
-                    current = following
-                if current[0] > at:
+        return _first_outside(self._ranges[type_], positions)
+
+    def first_not_renamed(self, pseudonym: str, positions: Positions) -> int | None:
+        """The first of some positions of which no event says that the id of the actor became this, or None."""
+        return _first_outside(self._renamed.get(pseudonym, ()), positions)
+
+
+def _first_outside(ranges: Iterable[Range], positions: Positions) -> int | None:
+    """The first of some positions that lies in none of the ranges, or None."""
+    named = iter(_joined(ranges))
+    current: Range = 0, 0
+    for first, last in positions.ranges:
+        at = first
+        while at <= last:
+            while current[1] < at:
+                following = next(named, None)
+                if following is None:
                     return at
-                at = current[1] + 1
-        return None
+                current = following
+            if current[0] > at:
+                return at
+            at = current[1] + 1
+    return None
 
 
 def _joined(ranges: Iterable[Range]) -> list[Range]:

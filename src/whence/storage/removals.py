@@ -24,6 +24,7 @@ __all__ = [
     "Erased",
     "HoldVersion",
     "HoldsChanged",
+    "LaterEvents",
     "Purge",
     "Removals",
     "refuse_unknown_holds",
@@ -62,6 +63,10 @@ HoldVersion = tuple[str, int]
 
 class HoldsChanged(WhenceError):
     """The holds of the tenant are not those that the caller knows. Nothing was removed."""
+
+
+class LaterEvents(WhenceError):
+    """The actor has events after the last position that the caller knows. Its id was not replaced."""
 
 
 def refuse_unknown_holds(stored: Iterable[HoldVersion], known: Sequence[HoldVersion]) -> None:
@@ -119,10 +124,17 @@ class Removals(Protocol):
         ...
 
     async def erase_actor(
-        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+        self,
+        tenant: str,
+        actor: tuple[str, str],
+        new_id: str,
+        erased_at: int,
+        holds: Sequence[HoldVersion],
+        upto: int | None = None,
     ) -> int:
         """Replace the id of the actor with this type and id in its one row. Returns how many events it has; 0 when
-        there is no such actor, or when `new_id` is taken."""
+        there is no such actor, or when `new_id` is taken. Raises LaterEvents if one of them is after the position
+        `upto`, where that is given."""
         ...
 
     async def settle(self, tenant: str) -> None:

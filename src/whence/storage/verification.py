@@ -146,7 +146,8 @@ class Chain:
         self._tile: tuple[int, bytes] = (-1, b"")
         self._growing_tile: list[bytes] = []
         self._removed, self._erased = Positions(), Positions()
-        self._renamed: dict[str, int] = {}
+        self._around_last_removed: tuple[int, int | None] = (0, None)
+        self._renamed: dict[str, Positions] = {}
         self._announced = Announced()
 
     def tile_before(self, position: int) -> int | None:
@@ -158,6 +159,7 @@ class Chain:
             if leaf is None:
                 break
             self._removed.add(self.tree.size + 1)
+            self._around_last_removed = self._recorded_at, None
             self._append(leaf)
         needed = self.tree.size // TILE_WIDTH
         is_tiled = self.tree.size < min(position, self._tiled)
@@ -183,6 +185,8 @@ class Chain:
             return self._finding(position, what)
         self._append(hashes.leaf)
         self._recorded_at = row.recorded_at
+        if self._around_last_removed[1] is None:
+            self._around_last_removed = self._around_last_removed[0], row.recorded_at
         return None
 
     def end(self, head: HeadRow) -> Finding | None:
@@ -192,6 +196,8 @@ class Chain:
             return self._finding(self.tree.size + 1, what)
         if self.tree.packed() != head.compact_range or not self._is_recorded(head):
             return self._finding(None, "the head does not belong to the events")
+        if self._removed.ranges and not self._removed_in_time(head):
+            return self._finding(None, "the time of the last event that was removed is wrong")
         for type_, positions, what in (
             (RETENTION_APPLIED, self._removed, "the event is missing, and no event says that it was removed"),
             (PAYLOAD_ERASED, self._erased, "the payload is missing, and no event says that it was erased"),
@@ -199,8 +205,9 @@ class Chain:
             position = self._announced.first_unannounced(type_, positions)
             if position is not None:
                 return self._finding(position, what)
-        for actor_id, position in self._renamed.items():
-            if actor_id not in self._announced.pseudonyms:
+        for actor_id, positions in self._renamed.items():
+            position = self._announced.first_not_renamed(actor_id, positions)
+            if position is not None:
                 return self._finding(position, "the id of the actor was replaced, and no event says so")
         return None
 
@@ -209,6 +216,11 @@ class Chain:
         if self._removed.ranges and self._removed.ranges[-1][1] == head.size:
             return head.recorded_at >= self._recorded_at
         return head.recorded_at == self._recorded_at
+
+    def _removed_in_time(self, head: HeadRow) -> bool:
+        """Whether the head says that the last event that was removed was recorded between those around it."""
+        before, after = self._around_last_removed
+        return max(before, 1) <= head.removed_recorded_at <= (head.recorded_at if after is None else after)
 
     def _leaf_at(self, index: int) -> bytes | None:
         """The leaf with this index, from 0, in the tile that was added last."""
@@ -244,7 +256,7 @@ class Chain:
             event = self._event_from(self.tenant, row)
             if row.actor_erased_at is not None:
                 self.by_leaf_only += 1
-                self._renamed.setdefault(event.actor_id, event.position)
+                self._renamed.setdefault(event.actor_id, Positions()).add(event.position)
             elif leaf_of(event, payload_hash, version) != hashes.leaf:
                 return _NOT_ITS_HASH
         except (ValueError, TypeError, OverflowError, AttributeError):
@@ -367,12 +379,15 @@ def check_counts(head: HeadRow, report: Callable[[str], None]) -> Check:
             return
 
 
-def check_tiles(full_tiles: Sequence[bytes], report: Callable[[str], None]) -> Check:
+def check_tiles(head: HeadRow, full_tiles: Sequence[bytes], report: Callable[[str], None]) -> Check:
     """Check the tiles above the leaves against the hashes of the full tiles of level 0. The last ones of a level may
-    lack some, since they are added when the log is signed.
+    lack some, since they are added when the log is signed. Those of level 0 end before the first event that is kept.
 
     Calls `report` with what is wrong.
     """
+    if (yield Rows("excess_leaves", (head.retained_from - 1,))):
+        report(_TILES_WRONG)
+        return
     computed = {(tile.level, tile.number): hashes for tile, hashes in grown_tiles(0, {}, full_tiles).items()}
     for level, number, hashes in (yield Rows("upper_tiles")):
         if not computed.get((level, number), b"").startswith(hashes):

@@ -1288,6 +1288,10 @@ SELECT number, tenant, epoch, size, root, deleted_at, removed FROM former_log
 -- name: former_log_removed
 UPDATE former_log SET removed = 1 WHERE number = $1
 
+-- name: later_event_of_actor
+-- By position, since the actor may have very many earlier ones.
+SELECT EXISTS (SELECT FROM event WHERE tenant_no = $1 AND actor + 0 = $2 AND position > $3)
+
 -- name: first_of_actor
 -- Not on SQLite, which reads the leaf with it. The earliest event that was recorded: an older dump has it, if any of them.
 SELECT min(position) FROM event WHERE tenant_no = $1 AND actor = $2
@@ -1644,6 +1648,9 @@ SELECT level, bucket, counts FROM transition WHERE tenant_no = $1
 
 -- name: all_removed_transitions
 SELECT level, bucket, counts FROM removed_transition WHERE tenant_no = $1
+
+-- name: excess_leaves
+SELECT 1 FROM tile WHERE tenant_no = $1 AND level = 0 AND number * 256 + length(hashes) / 32 > $2 LIMIT 1
 
 -- name: upper_tiles
 SELECT level, number, hashes FROM tile WHERE tenant_no = $1 AND level > 0

@@ -17,7 +17,7 @@ from whence.storage.postgres.payload_index import forget_payload_values
 from whence.storage.postgres.purge import PurgeOvertaken, forget_content, purge_events
 from whence.storage.postgres.rows import PostgresHeadRow
 from whence.storage.postgres.tenants import Tenant, head_row
-from whence.storage.removals import HOLD, LASTING_TYPES, Erased, HoldVersion, Purge, refuse_unknown_holds
+from whence.storage.removals import HOLD, LASTING_TYPES, Erased, HoldVersion, LaterEvents, Purge, refuse_unknown_holds
 from whence.storage.sql import load_blocks
 
 __all__ = ["PostgresRemovals"]
@@ -83,7 +83,13 @@ class PostgresRemovals:
             return await self._remove(tenant, partial(remove, early=False))
 
     async def erase_actor(
-        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+        self,
+        tenant: str,
+        actor: tuple[str, str],
+        new_id: str,
+        erased_at: int,
+        holds: Sequence[HoldVersion],
+        upto: int | None = None,
     ) -> int:
         """Replace the id of an actor."""
         type_, id_ = actor
@@ -100,6 +106,8 @@ class PostgresRemovals:
             number = next((found[name] for name in names if name in found), None)
             if number is None or new_id in found:
                 return 0
+            if upto is not None and await connection.fetchval(_SQL["later_event_of_actor"], owner.number, number, upto):
+                raise LaterEvents("The actor has later events. Nothing was removed.")
             first = await connection.fetchval(_SQL["first_of_actor"], owner.number, number)
             await _note(connection, owner, [] if first is None else [first], new_id)
             await connection.execute(_SQL["erase_actor"], owner.number, number, new_id, erased_at)

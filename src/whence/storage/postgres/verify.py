@@ -133,7 +133,7 @@ class _Verification:
                 return
         await self._add_tiles(chain, head, head.size + 1)
         self._findings.add_log(chain, head)
-        await self._run_check(check_tiles(chain.full_tiles, partial(self._findings.add, tenant, None)), head)
+        await self._run_check(check_tiles(head, chain.full_tiles, partial(self._findings.add, tenant, None)), head)
 
     async def _add_tiles(self, chain: Chain, head: HeadRow, position: int) -> None:
         """Add the leaves before an event whose own events are gone."""

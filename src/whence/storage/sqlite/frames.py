@@ -24,7 +24,7 @@ from whence.storage.base import Receipt, Write
 from whence.storage.credentials import Session
 from whence.storage.deletions import DeletionRefused, LogGrew, TenantDeletion
 from whence.storage.followers import Attempt, Definition, Delivery, DeliveryFilter, Place
-from whence.storage.removals import HoldsChanged, HoldVersion, Purge
+from whence.storage.removals import HoldsChanged, HoldVersion, LaterEvents, Purge
 from whence.storage.seals import NewCheckpoint, Origin, TileRow
 
 __all__ = [
@@ -158,7 +158,7 @@ ARGUMENTS: dict[str, Any] = {
     "put_tiles": tuple[str, list[TileRow], bytes | None],
     "erase_payloads": tuple[str, list[int], int, list[HoldVersion]],
     "purge": tuple[str, Purge, list[HoldVersion]],
-    "erase_actor": tuple[str, tuple[str, str], str, int, list[HoldVersion]],
+    "erase_actor": tuple[str, tuple[str, str], str, int, list[HoldVersion], int | None],
     "settle": tuple[str],
     "scrub": tuple[()],
     "index_payloads": tuple[str, list[str]],
@@ -167,7 +167,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 """Every call, and the types of its arguments."""
 
-_OF_STORES: dict[str, type[WhenceError]] = {kind.__name__: kind for kind in (HoldsChanged, DeletionRefused, LogGrew)}
+_OF_STORES: dict[str, type[WhenceError]] = {
+    kind.__name__: kind for kind in (HoldsChanged, LaterEvents, DeletionRefused, LogGrew)
+}
 """The errors that are not in `whence.errors`, by name."""
 
 _encode = msgspec.msgpack.Encoder().encode

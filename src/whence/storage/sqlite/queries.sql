@@ -535,6 +535,10 @@ SELECT coalesce(sum(events), 0) FROM rollup_actor WHERE tenant_no = ? AND level 
 -- The earliest one that was recorded: an older backup has it, if it has any of them.
 SELECT key, leaf FROM event WHERE tenant_no = ? AND actor = ? ORDER BY key LIMIT 1
 
+-- name: later_event_of_actor
+-- By position, since the actor may have very many earlier ones.
+SELECT EXISTS (SELECT 1 FROM event WHERE key > ?3 AND key < ?4 AND +tenant_no = ?1 AND +actor = ?2)
+
 -- name: save_erasure
 UPDATE tenant SET payload_bytes = ?2, measured_to = ?3, removal_epoch = removal_epoch + 1 WHERE tenant_no = ?1
 
@@ -1201,6 +1205,9 @@ SELECT level, bucket, counts FROM transition WHERE tenant_no = ?
 
 -- name: all_removed_transitions
 SELECT level, bucket, counts FROM removed_transition WHERE tenant_no = ?
+
+-- name: excess_leaves
+SELECT 1 FROM tile WHERE tenant_no = ? AND level = 0 AND number * 256 + length(hashes) / 32 > ? LIMIT 1
 
 -- name: upper_tiles
 SELECT level, number, hashes FROM tile WHERE tenant_no = ? AND level > 0

@@ -12,7 +12,15 @@ from whence.errors import Unavailable, Unsound, WhenceError
 from whence.identities import spellings
 from whence.integrity import hash_payload
 from whence.storage.purging import lasting_kinds
-from whence.storage.removals import HOLD, Erased, HoldsChanged, HoldVersion, Purge, refuse_unknown_holds
+from whence.storage.removals import (
+    HOLD,
+    Erased,
+    HoldsChanged,
+    HoldVersion,
+    LaterEvents,
+    Purge,
+    refuse_unknown_holds,
+)
 from whence.storage.resolve import Kind
 from whence.storage.sequencing import HeadDraft
 from whence.storage.sql import load_blocks
@@ -81,16 +89,26 @@ class SQLiteRemovals:
         return await self._remove(tenant, remove, holds)
 
     async def erase_actor(
-        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+        self,
+        tenant: str,
+        actor: tuple[str, str],
+        new_id: str,
+        erased_at: int,
+        holds: Sequence[HoldVersion],
+        upto: int | None = None,
     ) -> int:
         """Replace the id of an actor."""
         type_, id_ = actor
         noted: list[Erased] = []
 
-        def erase(connection: apsw.Connection, head: HeadDraft) -> int:
+        def erase(connection: apsw.Connection, head: HeadDraft) -> int | LaterEvents:
             name, key = _stored_actor(connection, head.tenant_no, type_, spellings(id_))
             if key is None or _stored_actor(connection, head.tenant_no, type_, [new_id])[1] is not None:
                 return 0
+            if upto is not None:
+                after = (head.tenant_no, number_of(key), key_of(head.tenant_no, upto), key_of(head.tenant_no + 1, 0))
+                if connection.execute(_SQL["later_event_of_actor"], after).get:
+                    return LaterEvents("The actor has later events. Nothing was removed.")
             row: Any = connection.execute(_SQL["event_of_actor"], (head.tenant_no, number_of(key))).fetchone()
             if row is not None:
                 self._note(Erased(tenant, ((number_of(row[0]), row[1]),), new_id), noted)
@@ -183,14 +201,14 @@ class SQLiteRemovals:
     async def _remove(
         self,
         tenant: str,
-        work: Callable[[apsw.Connection, HeadDraft], int],
+        work: Callable[[apsw.Connection, HeadDraft], int | LaterEvents],
         holds: Sequence[HoldVersion],
     ) -> int:
         """Remove something, unless a hold is stored that is not among `holds`."""
         if not self._serving:
             raise Unavailable("This process opened the store beside its server and may not remove from it.")
 
-        def remove(connection: apsw.Connection) -> int | HoldsChanged:
+        def remove(connection: apsw.Connection) -> int | HoldsChanged | LaterEvents:
             if head_row(connection, tenant) is None:
                 return 0
             try:
@@ -199,8 +217,8 @@ class SQLiteRemovals:
                 return error  # raising it would undo the writer's whole group
             return work(connection, head_draft(connection, tenant))
 
-        done: int | HoldsChanged = await self._write(remove)
-        if isinstance(done, HoldsChanged):
+        done: int | HoldsChanged | LaterEvents = await self._write(remove)
+        if not isinstance(done, int):
             raise done
         return done
 

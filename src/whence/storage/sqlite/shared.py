@@ -294,10 +294,16 @@ class SharedRemovals:
         return int(await self._client.call("purge", tenant, purge, list(holds)))
 
     async def erase_actor(
-        self, tenant: str, actor: tuple[str, str], new_id: str, erased_at: int, holds: Sequence[HoldVersion]
+        self,
+        tenant: str,
+        actor: tuple[str, str],
+        new_id: str,
+        erased_at: int,
+        holds: Sequence[HoldVersion],
+        upto: int | None = None,
     ) -> int:
         """Replace the id of an actor."""
-        return int(await self._client.call("erase_actor", tenant, actor, new_id, erased_at, list(holds)))
+        return int(await self._client.call("erase_actor", tenant, actor, new_id, erased_at, list(holds), upto))
 
     async def settle(self, tenant: str) -> None:
         """Wait for the removals that began before."""

@@ -139,7 +139,7 @@ class _Verification:
                 return
         self._add_tiles(chain, head, head.size + 1)
         self._findings.add_log(chain, head)
-        self._run_check(check_tiles(chain.full_tiles, partial(self._findings.add, tenant, None)), head)
+        self._run_check(check_tiles(head, chain.full_tiles, partial(self._findings.add, tenant, None)), head)
 
     def _add_tiles(self, chain: Chain, head: HeadRow, position: int) -> None:
         """Add the leaves before an event whose own events are gone."""
