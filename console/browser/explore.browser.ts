@@ -148,3 +148,24 @@ test("what arrives waits under a pill while somebody reads, and hostile text is 
   expect(await page.locator("img, svg[onload]").count()).toBe(0);
   quiet(page);
 });
+
+test("an empty log has the key of the sign-in in its command, for once, and the first event brings its counts", async () => {
+  const key = inject("freshKey");
+  const fresh = await newPage(browser);
+  await signIn(fresh, { server: inject("server"), key });
+  await fresh.getByText("with your key in it").waitFor();
+  expect(await fresh.locator(".fresh pre").textContent()).toContain(`X-API-Key: ${key}`);
+  await fresh.reload();
+  await fresh.getByText("Send the first event").waitFor();
+  expect(await fresh.content()).not.toContain(key);
+  const { payload, ...event } = HOSTILE;
+  const answer = await fetch(`${inject("server")}/api/v1/events`, {
+    method: "POST",
+    headers: { "X-API-Key": key, "Content-Type": "application/json" },
+    body: JSON.stringify({ ...event, occurredAt: new Date().toISOString() }),
+  });
+  expect(answer.status, await answer.text()).toBe(201);
+  await fresh.getByRole("complementary", { name: "Filters" }).getByText("of 1", { exact: true }).waitFor();
+  quiet(fresh);
+  await fresh.context().close();
+});

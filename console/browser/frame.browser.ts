@@ -228,3 +228,20 @@ test("an export is recorded with who made it and its filters as text, and reads 
   await page.context().close();
   await phone.context().close();
 });
+
+test("a log that grows between two answers is not said to have lost an event", async () => {
+  const page = await newPage(browser);
+  await share(signedIn, page.context());
+  await page.route("**/api/v1/events?limit=1&include=*", async (route) => {
+    const response = await route.fetch();
+    const answer = (await response.json()) as { total: number };
+    await route.fulfill({ response, json: { ...answer, total: answer.total - 1 } });
+  });
+  const counted = page.waitForResponse(/as_of=\d+/);
+  await page.goto(`${server}/integrity`);
+  await counted;
+  await page.getByText("Kept now").waitFor();
+  expect(await page.getByText("No longer kept").count()).toBe(0);
+  quiet(page);
+  await page.context().close();
+});

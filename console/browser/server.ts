@@ -1,5 +1,5 @@
-/** Starts a server filled with the recorded airline runs, and a tenant newcomer without events, once for all tests, and tells
- * them its address and key. */
+/** Starts a server filled with the recorded airline runs, and tenants newcomer and fresh without events, once for all tests, and
+ * tells them its address and keys. */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
@@ -14,6 +14,8 @@ declare module "vitest" {
     key: string;
     /** An operator's key, which opens every tenant for reading. */
     operatorKey: string;
+    /** A key of the tenant fresh, which may write. */
+    freshKey: string;
   }
 }
 
@@ -38,6 +40,7 @@ export default async function setup(project: TestProject) {
     const store = `sqlite:///${join(folder, demo, "demo.db")}`;
     project.provide("operatorKey", whence("key", "create", "--operator", "--scope", "events:read", "--store", store));
     whence("key", "create", "--tenant", "newcomer", "--scope", "events:read", "--store", store);
+    project.provide("freshKey", whence("key", "create", "--tenant", "fresh", "--scope", "events:read", "--scope", "events:write", "--store", store));
   } catch (error) {
     child.kill("SIGKILL");
     throw error;

@@ -21,6 +21,8 @@ import { failureRate, percentText, rateChange, reasonsOf } from "./change";
 import { PAYLOAD, payloadFacetsOptions, payloadPathsOptions } from "../explore/answers";
 import "./actors.css";
 
+const WEEK_MS = 7 * 86_400_000;
+
 export function ActorPage() {
   const { actorType, actorId } = useParams({ strict: false }) as { actorType: string; actorId: string };
   const period = usePeriod();
@@ -90,17 +92,37 @@ function ActorDetail({ actor }: { actor: ActorAnswer }) {
         </Link>
       </div>
       <Figures actor={actor} period={period} />
-      <div className="cols">
-        <div>
-          <Tools self={self} period={period} />
-          <Types title="What it does" column="Event type" rows={actor.byEventType} self={self} name="type" period={period} />
-          <Types title="To what" column="Resource type" rows={actor.byResourceType} self={self} name="resource" period={period} />
-        </div>
-        <div>
-          <FirstTimes firstTimes={actor.firstTimes} self={self} period={period} />
-          {actor.triggeredBy && <TriggeredBy triggers={actor.triggeredBy} total={actor.total} />}
-          <Reasons actor={actor} period={period} />
-        </div>
+      {actor.total === 0 ? <Quiet actor={actor} /> : <Details actor={actor} self={self} period={period} />}
+    </div>
+  );
+}
+
+/** It did nothing in the period: the way to when it last did something. */
+function Quiet({ actor }: { actor: ActorAnswer }) {
+  const lastMs = Date.parse(actor.lastSeenAt ?? "");
+  const search = { from: new Date(lastMs - WEEK_MS).toISOString(), to: new Date(lastMs + 1_000).toISOString() };
+  return (
+    <p className="t2">
+      It did nothing in this period.{" "}
+      <Link className="link" to="/actors/$actorType/$actorId" params={{ actorType: actor.actorType, actorId: actor.actorId }} search={search}>
+        Show its last week
+      </Link>
+    </p>
+  );
+}
+
+function Details({ actor, self, period }: { actor: ActorAnswer; self: string; period: Period }) {
+  return (
+    <div className="cols">
+      <div>
+        <Tools self={self} period={period} />
+        <Types title="What it does" column="Event type" rows={actor.byEventType} self={self} name="type" period={period} />
+        <Types title="To what" column="Resource type" rows={actor.byResourceType} self={self} name="resource" period={period} />
+      </div>
+      <div>
+        <FirstTimes firstTimes={actor.firstTimes} self={self} period={period} />
+        {actor.triggeredBy && <TriggeredBy triggers={actor.triggeredBy} total={actor.total} />}
+        <Reasons actor={actor} period={period} />
       </div>
     </div>
   );

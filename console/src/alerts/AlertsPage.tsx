@@ -36,8 +36,9 @@ export function AlertsPage() {
       tools={
         <Link className="btn p" to="/alerts" search={{ new: "1" }}>
           <Icon name="plus" />
-          <span>New</span>
-          <span className="only-wide">rule</span>
+          <span>
+            New<span className="only-wide"> rule</span>
+          </span>
         </Link>
       }
     >

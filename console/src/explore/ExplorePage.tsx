@@ -40,6 +40,7 @@ export function ExplorePage() {
   const first = list.data?.pages[0];
   const isFresh = first?.total === 0 && !q && !from && !to && !list.isPlaceholderData;
   const setQuery = (next: string) => change({ q: next });
+  useCountsAfterFirst(isFresh);
   useShortcuts("Explore", [{ keys: "l", does: "Follow live, or stop", run: () => change({ live: !exploration.live }, { replace: true }) }]);
   const paths = useQuery({ ...payloadPathsOptions, enabled: facets.data !== undefined }).data ?? [];
   const payload = useQuery({ ...payloadFacetsOptions(filters, paths), enabled: paths.length > 0 });
@@ -70,6 +71,16 @@ export function ExplorePage() {
       )}
     </>
   );
+}
+
+/** Counts anew once the first event is there: what was counted before was an empty log. */
+function useCountsAfterFirst(isFresh: boolean): void {
+  const client = useQueryClient();
+  const wasFresh = useRef(isFresh);
+  useEffect(() => {
+    if (wasFresh.current && !isFresh) for (const counts of ["histogram", "facets"]) void client.invalidateQueries({ queryKey: ["events", counts] });
+    wasFresh.current = isFresh;
+  }, [client, isFresh]);
 }
 
 function LiveButton({ live, isOn, change }: { live: Live; isOn: boolean; change: Change }) {

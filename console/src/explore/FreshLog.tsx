@@ -1,16 +1,18 @@
 import { useEffect, useState } from "react";
 import { send } from "../api/client";
 import { copyText } from "../event/clipboard";
-import { allows, useSession } from "../session/session";
+import { allows, keyJustUsed, useSession } from "../session/session";
 import { Icon } from "../common/icons";
 import { firstEvent, LANGUAGES, type Language } from "./first";
 
 /** An empty log: how to send the first event. The page turns into the explorer when it arrives. */
 export function FreshLog() {
   const [language, setLanguage] = useState<Language>("curl");
-  const [key, setKey] = useState<string | null>(null);
+  const [made, setMade] = useState<string | null>(null);
+  const [used] = useState(keyJustUsed);
   const [problem, setProblem] = useState<string | null>(null);
   const session = useSession();
+  const key = made ?? (allows(session, "events:write") ? used : null);
   const root = document.baseURI.replace(/\/$/, "");
   const code = firstEvent(language, root, key);
   const makeKey = async () => {
@@ -20,7 +22,7 @@ export function FreshLog() {
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify({ name: "first event", scopes: ["events:write"] }),
       });
-      setKey(((await response.json()) as { key: string }).key);
+      setMade(((await response.json()) as { key: string }).key);
     } catch (error) {
       setProblem(error instanceof Error ? error.message : "The key could not be made.");
     }
@@ -40,7 +42,7 @@ export function FreshLog() {
           </div>
           <span className="grow" />
           {key ? (
-            <span className="t2 xs">with a new key in it, shown only now</span>
+            <span className="t2 xs">{made ? "with a new key in it, shown only now" : "with your key in it"}</span>
           ) : (
             allows(session, "admin") && (
               <button className="btn" onClick={() => void makeKey()}>
@@ -61,7 +63,7 @@ export function FreshLog() {
           {problem}
         </p>
       )}
-      <Listening root={root} hasKey={key !== null} />
+      <Listening root={root} keyIs={made ? "new" : key ? "yours" : "elsewhere"} />
       <p className="fresh-foot t2">
         Or look at a full log first: <code>whence demo</code> <span>5,598 events of an airline's service agent</span>
       </p>
@@ -69,7 +71,13 @@ export function FreshLog() {
   );
 }
 
-function Listening({ root, hasKey }: { root: string; hasKey: boolean }) {
+const KEY_WORDS = {
+  new: "The new key belongs to this tenant.",
+  yours: "The key is the one that you signed in with.",
+  elsewhere: "WHENCE_API_KEY must hold a key of this tenant that may write (events:write).",
+};
+
+function Listening({ root, keyIs }: { root: string; keyIs: keyof typeof KEY_WORDS }) {
   const [seconds, setSeconds] = useState(0);
   useEffect(() => {
     const timer = setInterval(() => setSeconds((count) => count + 1), 1_000);
@@ -90,7 +98,7 @@ function Listening({ root, hasKey }: { root: string; hasKey: boolean }) {
       </summary>
       <ul>
         <li>The command must reach this address from where it runs: a container has a localhost of its own.</li>
-        <li>{hasKey ? "The new key belongs to this tenant." : "WHENCE_API_KEY must hold a key of this tenant that may write (events:write)."}</li>
+        <li>{KEY_WORDS[keyIs]}</li>
         <li>The answer names what is wrong: 401 the key, 422 the event.</li>
       </ul>
     </details>

@@ -38,7 +38,7 @@ export const Row = memo(function Row(props: Props) {
   };
   return (
     <>
-      {row.day && <div className={`day${row.beginsFlow ? " line" : ""}`}>{row.day}</div>}
+      {row.day && <div className={`day${row.beginsFlow ? " new-flow" : ""}`}>{row.day}</div>}
       <div
         className={`${isPhone ? "mrow row" : "row"}${isSelected ? " sel" : ""}${props.isPicked ? " picked" : ""}${row.beginsFlow && !row.day ? " cutline" : ""}`}
         role="row"

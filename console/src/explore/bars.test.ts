@@ -71,6 +71,9 @@ describe("the histogram", () => {
     expect(dragged(plot, 100, 102)).toBeNull();
   });
 
+  test("a second has one label, however wide it is drawn", () =>
+    expect(plotOf(histogram([[0, 1, 0]], 1), SIZE, "utc").xTicks.map(({ label }) => label)).toEqual(["15 May 20:00:00"]));
+
   test("the ticks of the recording are those of the picture", () =>
     expect(plotOf(histogram(Array.from({ length: 63 }, () => [40, 40, 2])), SIZE, "utc").xTicks.map(({ label }) => label)).toEqual([
       "15 May 20:00", "22:00", "23:00", "16 May 00:00", "01:00", "02:00", "03:00", "04:00", "05:00", "06:00",

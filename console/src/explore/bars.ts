@@ -126,7 +126,7 @@ function xTicksOf(scale: ReturnType<typeof scaleUtc>, left: number, width: numbe
     const x = Number(scale(at));
     const last = ticks.at(-1) ?? first;
     const end = last.x + (last.anchor === "start" ? 2 : 1) * room(last.label);
-    if (x - room(label) > end + 8 && x + room(label) < width) ticks.push({ x, label, anchor: "middle" });
+    if (!last.label.endsWith(label) && x - room(label) > end + 8 && x + room(label) < width) ticks.push({ x, label, anchor: "middle" });
   }
   return ticks;
 }

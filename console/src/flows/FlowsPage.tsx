@@ -152,9 +152,11 @@ function Summary({ flows, totals }: { flows: readonly Flow[]; totals: { all: num
           <span className="mono">{flows[0]?.root.eventType}</span>
         </div>
       )}
-      <div className="only-wide rest">
-        <span className="b">{durationWords(median)}</span> <span className="t2">median length of these {grouped(flows.length)}</span>
-      </div>
+      {flows.length > 1 && (
+        <div className="only-wide rest">
+          <span className="b">{durationWords(median)}</span> <span className="t2">median length of these {grouped(flows.length)}</span>
+        </div>
+      )}
       <span className="grow" />
       <span className="t3 xs only-wide">latest activity first</span>
     </div>

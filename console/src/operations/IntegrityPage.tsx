@@ -1,9 +1,10 @@
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { ApiError, getJson, ROOT, type Schemas } from "../api/client";
 import { useCheckpoint } from "../event/Proof";
 import type { EventPage } from "../api/events";
+import { intervalName } from "../explore/periods";
 import { Screen } from "../frame/Screen";
 import type { Search } from "../common/search";
 import { OutcomeBars } from "../common/charts";
@@ -39,6 +40,16 @@ function useFollowers() {
     refetchInterval: (query) => (query.state.status === "error" ? false : EVERY_MS),
     retry: false,
   });
+}
+
+/** How many of a log's first `size` events are no longer kept; undefined until it is known. A log that grows between two answers has lost nothing. */
+function useRemoved(size: number | undefined): number | undefined {
+  return useQuery({
+    queryKey: ["removed", size],
+    queryFn: async ({ signal }) => Number(size) - (await getJson<EventPage>(`api/v1/events?limit=1&as_of=${size}`, signal)).total,
+    enabled: size !== undefined && size > 0,
+    placeholderData: keepPreviousData,
+  }).data;
 }
 
 /** How fast events came in while the page was open. */
@@ -107,16 +118,17 @@ function Log() {
 
 function TheLog({ page, size }: { page: EventPage; size: number | undefined }) {
   const checkpoint = useCheckpoint();
+  const removed = useRemoved(size);
   return (
     <section className="block">
       <h3 className="lab h">The log</h3>
       <dl className="kv roomy">
         <dt>Kept now</dt>
         <dd>{counted(page.total, "event")}</dd>
-        {size !== undefined && size > page.total && (
+        {removed !== undefined && removed > 0 && (
           <>
             <dt>No longer kept</dt>
-            <dd>{grouped(size - page.total)}, by retention; their hashes stay</dd>
+            <dd>{grouped(removed)}, by retention; their hashes stay</dd>
           </>
         )}
         <dt>Hashes</dt>
@@ -155,7 +167,7 @@ function Ingest({ page, rate }: { page: EventPage; rate: number | null }) {
   return (
     <section className="block">
       <h3 className="lab h">
-        Events by time <span className="n">{bars?.interval ? `${bars.interval} a bar, by when they occurred` : ""}</span>
+        Events by time <span className="n">{bars?.interval ? `${intervalName(bars.interval)} a bar, by when they occurred` : ""}</span>
       </h3>
       {bars && bars.buckets.length > 0 && <OutcomeBars histogram={bars} width={620} height={64} />}
       <dl className="kv roomy">

@@ -71,7 +71,7 @@ function headline(state: State, isEmpty: boolean, size: number): string {
     case "undecided":
       return "The log was not verified to its end";
     default:
-      return `${counted(size, "event")}, each stored with its hash`;
+      return `${counted(size, "event")}, ${size === 1 ? "" : "each "}stored with its hash`;
   }
 }
 
@@ -116,8 +116,8 @@ function Explained({ state, size, isEmpty }: { state: State; size: number | unde
     default:
       return (
         <p className="t2">
-          {size !== undefined && <>Positions 1 to {grouped(size)}, without gaps. </>}
-          This page has not verified them. <span className="mono nw">whence verify</span> recomputes every hash and every count from the store, and names the first
+          {size !== undefined && size > 1 && <>Positions 1 to {grouped(size)}, without gaps. </>}
+          This page has not verified {size === 1 ? "it" : "them"}. <span className="mono nw">whence verify</span> recomputes every hash and every count from the store, and names the first
           position that is not as it was written.
         </p>
       );

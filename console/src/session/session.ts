@@ -26,13 +26,24 @@ export function useSession(): Session | null | undefined {
   return useQuery({ queryKey: SESSION_KEY, queryFn: readSession, staleTime: 60_000 }).data;
 }
 
+/** How long the page knows the key that somebody has just signed in with. */
+const KNOWN_MS = 60_000;
+
+let known: string | null = null;
+
 /** Exchanges an API key for a session cookie. */
 export async function signIn(apiKey: string): Promise<void> {
   await send("api/v1/session", { method: "POST", headers: { "X-API-Key": apiKey } });
+  known = apiKey;
+  setTimeout(() => (known = null), KNOWN_MS);
 }
+
+/** The key of a sign-in a moment ago, for an empty log to show; null after that. It is in the memory of this page alone. */
+export const keyJustUsed = (): string | null => known;
 
 /** Redeems the single-use code of a sign-in link. */
 export async function redeem(code: string): Promise<void> {
+  known = null;
   await send("api/v1/session/redeem", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
@@ -56,6 +67,7 @@ export async function readTenants(apiKey?: string): Promise<Tenants> {
 
 /** Begins a session in a tenant; the session that there was ends. */
 export async function openTenant(tenantId: string, apiKey?: string): Promise<void> {
+  known = null;
   await send("api/v1/session/tenant", {
     method: "POST",
     headers: { "Content-Type": "application/json", ...(apiKey ? { "X-API-Key": apiKey } : {}) },
@@ -64,6 +76,7 @@ export async function openTenant(tenantId: string, apiKey?: string): Promise<voi
 }
 
 export async function signOut(client: QueryClient): Promise<void> {
+  known = null;
   await send("api/v1/session", { method: "DELETE" });
   client.clear();
 }

@@ -1,5 +1,6 @@
 import { memo, useMemo } from "react";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
+import { useWidthAtMost } from "../explore/media";
 import { counted, durationWords, sinceRoot } from "../common/times";
 import { at, isFailure, timeOf, type Graph } from "./graph";
 import { rowHeight, type Heights } from "./heights";
@@ -29,7 +30,8 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
   const all = useMemo(() => buildLanes(graph, by, isPhone ? 5 : 8), [graph, by, isPhone]);
   const shown = useMemo(() => rows.filter((row) => row.kind !== "because" && row.kind !== "ledTo"), [rows]);
   const guides = useMemo(() => buildLaneGuides(shown, graph, all), [shown, graph, all]);
-  const width = isPhone ? 26 * all.lanes.length : Math.max(200, Math.min(104 * all.lanes.length, 560));
+  const isSlim = useWidthAtMost(1023);
+  const width = isPhone ? 26 * all.lanes.length : isSlim ? Math.min(72 * all.lanes.length, 360) : Math.max(200, Math.min(104 * all.lanes.length, 560));
   const place = (index: number): number => shown.indexOf(at(rows, index));
   const flat = useMemo((): Heights => ({ ...heights, event: isPhone ? 40 : 30, focus: isPhone ? 44 : 30 }), [heights, isPhone]);
   const heightAt = (index: number): number => {
@@ -46,7 +48,7 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
       label={`Causes and effects, in lanes by ${by}`}
       target={wanted}
       rowId={rowId}
-      head={<LanesHead lanes={all} by={by} width={width} isPhone={isPhone} onBy={onBy} />}
+      head={<LanesHead lanes={all} by={by} width={width} isPhone={isPhone} isSlim={isSlim} onBy={onBy} />}
     >
       {(index, height, top) => (
         <LaneRow
@@ -70,7 +72,7 @@ export function LanesView({ graph, rows, heights, cursor, target, by, isPhone, o
   );
 }
 
-function LanesHead({ lanes, by, width, isPhone, onBy }: { lanes: Lanes; by: LaneOf; width: number; isPhone: boolean; onBy: (by: LaneOf) => void }) {
+function LanesHead({ lanes, by, width, isPhone, isSlim, onBy }: { lanes: Lanes; by: LaneOf; width: number; isPhone: boolean; isSlim: boolean; onBy: (by: LaneOf) => void }) {
   const each = width / Math.max(1, lanes.lanes.length);
   return (
     <div className="lh">
@@ -88,7 +90,7 @@ function LanesHead({ lanes, by, width, isPhone, onBy }: { lanes: Lanes; by: Lane
       <span className="seg" role="group" aria-label="Lanes by">
         {(["actor", "resource"] as const).map((one) => (
           <button key={one} aria-pressed={by === one} onClick={() => onBy(one)}>
-            {isPhone ? (one === "actor" ? "Actor" : "Resource") : `By ${one}`}
+            {isSlim ? (one === "actor" ? "Actor" : "Resource") : `By ${one}`}
           </button>
         ))}
       </span>

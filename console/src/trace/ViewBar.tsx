@@ -61,6 +61,7 @@ function Choices({ eventId, search, view, failures, effects, isLowerBound, isPho
             params={{ eventId }}
             search={{ ...search, view: name === "tree" ? undefined : name }}
             replace
+            activeOptions={{ exact: true }}
             aria-current={view === name ? "true" : undefined}
             data-on={view === name}
           >

@@ -26,8 +26,9 @@ export function WebhooksPage() {
       tools={
         <Link className="btn p" to="/webhooks" search={{ new: "1" }}>
           <Icon name="plus" />
-          <span>New</span>
-          <span className="only-wide">webhook</span>
+          <span>
+            New<span className="only-wide"> webhook</span>
+          </span>
         </Link>
       }
     >
