@@ -2,6 +2,7 @@ import { Link } from "@tanstack/react-router";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { OutcomeMark, type Outcome } from "../common/marks";
 import { counted, durationWords, grouped } from "../common/times";
+import { absenceOf, isEventId } from "../common/ids";
 import { sentenceOfNode, type StoryRow } from "./story";
 
 interface Props {
@@ -34,7 +35,8 @@ export function Spine({ rows, side, eventId, outcome, label }: Props) {
           return (
             <li key="missing" className={`sp${ends}`}>
               <span className="nd" />
-              <span className="ghost cut">Its cause {row.id.slice(0, 8)} has not arrived, or may not be seen</span>
+              <span className="ghost cut">Its cause {row.id.slice(0, 8)} {absenceOf(row.id)}
+                {isEventId(row.id) ? ", or may not be seen" : ""}</span>
               <span />
             </li>
           );

@@ -1,4 +1,5 @@
 import { memo, useMemo } from "react";
+import { isEventId } from "../common/ids";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
 import { useWidthAtMost } from "../explore/media";
 import { counted, durationWords, sinceRoot } from "../common/times";
@@ -216,7 +217,7 @@ function LaneText({ row, graph }: { row: Row; graph: Graph }) {
         </span>
       );
     case "ghost":
-      return <span className="ghost">Cause {shortId(at(graph.nodes, row.node).causationId ?? "")} not received yet</span>;
+      return <AbsentCause id={at(graph.nodes, row.node).causationId ?? ""} />;
     case "cycle":
       return <span className="tag warn">names {shortId(at(graph.nodes, row.node).causationId ?? "")} as its cause, which came of it</span>;
     case "absent":
@@ -245,5 +246,13 @@ function LaneEvent({ row, graph }: { row: EventRow; graph: Graph }) {
       {isOpen(graph, row.node) && node.allEffects === 0 && <span className="t3 xs"> no end yet</span>}
       {node.skewed && node.sinceCauseUs !== null && <span className="tag warn">{durationWords(-node.sinceCauseUs)} before its cause</span>}
     </>
+  );
+}
+
+function AbsentCause({ id }: { id: string }) {
+  return (
+    <span className="ghost">
+      Cause {shortId(id)} {isEventId(id) ? "not received yet" : "is not an event's id"}
+    </span>
   );
 }

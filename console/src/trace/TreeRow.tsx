@@ -1,5 +1,6 @@
 import { Link } from "@tanstack/react-router";
 import { memo, type CSSProperties, type ReactNode } from "react";
+import { isEventId } from "../common/ids";
 import { Icon, type IconName } from "../common/icons";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
 import { clockTime, counted, durationWords, grouped, sinceRoot } from "../common/times";
@@ -327,7 +328,8 @@ function TopBody(props: Props & { row: TopRow }) {
     return <Plain {...props} tones={{ below: "unsure" }} mark={<i className="hole" />} text={<LeftOut tree={tree} node={row.node} words="Earlier causes are not loaded" />} />;
   }
   const { time } = clockTime(node.occurredAt, "utc");
-  const why = tree.isNarrow ? "not received yet, or in a place this key cannot read" : `not received yet; waiting since ${time}`;
+  const waits = tree.isNarrow ? "not received yet, or in a place this key cannot read" : `not received yet; waiting since ${time}`;
+  const why = isEventId(node.causationId ?? "") ? waits : "is not an event's id";
   const text = (
     <span className="ghost">
       <Icon name={tree.isNarrow ? "key" : "clock"} small />

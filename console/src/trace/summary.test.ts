@@ -19,11 +19,18 @@ describe("the sentence", () => {
     ));
 
   test("of an event whose cause has not arrived never calls it the root", () => {
-    const trace = madeTrace([{ causationId: "7d02c1e8-1", label: "refund" }], 0, { missing: ["7d02c1e8-1"] });
+    const trace = madeTrace([{ causationId: "7d02c1e8-0000-7000-8000-000000000001", label: "refund" }], 0, { missing: ["7d02c1e8-0000-7000-8000-000000000001"] });
     expect(said(trace)).toBe("planner updated refund. Its cause 7d02c1e8 has not arrived. It has led to nothing so far.");
-    const below = madeTrace([{ causationId: "7d02c1e8-1" }, { cause: 0, label: "refund" }], 1, { missing: ["7d02c1e8-1"] });
+    const below = madeTrace([{ causationId: "7d02c1e8-0000-7000-8000-000000000001" }, { cause: 0, label: "refund" }], 1, { missing: ["7d02c1e8-0000-7000-8000-000000000001"] });
     expect(said(below)).toContain("The earliest known cause lies at least 1 hop and 1.0 s back; its own cause 7d02c1e8 has not arrived.");
     expect(said(below)).not.toContain("root");
+  });
+
+  test("of an event whose cause is no id does not wait for it", () => {
+    const trace = madeTrace([{ causationId: "nope", label: "refund" }], 0, { missing: ["nope"] });
+    expect(said(trace)).toBe("planner updated refund. Its cause nope is not an event's id. It has led to nothing so far.");
+    const below = madeTrace([{ causationId: "nope" }, { cause: 0, label: "refund" }], 1, { missing: ["nope"] });
+    expect(said(below)).toContain("its own cause nope is not an event's id.");
   });
 
   test("of a cycle speaks of its earliest event", () => {

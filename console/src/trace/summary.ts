@@ -1,4 +1,5 @@
 /** The sentence above a trace: what happened, because of what, and what came of it. Pure. */
+import { absenceOf } from "../common/ids";
 import { counted, durationWords, grouped } from "../common/times";
 import { at, causesOf, isFailure, isStart, timeOf, type Graph, type Trace, type TraceNode } from "./graph";
 import { atLeast, partsOf, shortId, subtreeSpan, withoutMiddle, type Parts, type Totals } from "./words";
@@ -113,7 +114,7 @@ function wayBack(graph: Graph, trace: Trace): Clause[] {
     { text: isKnown ? "root" : top.cycle ? "earliest event of its cycle" : "earliest known cause", to: { node: trace.rootId } },
     { text: ` lies ${atLeast(distance, totals.isLowerBound)} back` },
   ];
-  if (missing !== null) clauses.push({ text: "; its own cause " }, { text: shortId(missing), strong: true }, { text: " has not arrived" });
+  if (missing !== null) clauses.push({ text: "; its own cause " }, { text: shortId(missing), strong: true }, { text: ` ${absenceOf(missing)}` });
   const failing = causes.find((cause) => isFailure(at(graph.nodes, cause)));
   if (failing !== undefined) {
     const words = totals.failed === 1 ? "one cause on the way failed too" : `${grouped(totals.failed)} causes on the way failed too`;
@@ -123,7 +124,7 @@ function wayBack(graph: Graph, trace: Trace): Clause[] {
 }
 
 function atTheTop(top: TraceNode, missing: string | null, trace: Trace): Clause[] {
-  if (missing !== null) return [{ text: "Its cause " }, { text: shortId(missing), strong: true }, { text: " has not arrived. " }];
+  if (missing !== null) return [{ text: "Its cause " }, { text: shortId(missing), strong: true }, { text: ` ${absenceOf(missing)}. ` }];
   if (top.cycle) return [{ text: "It is the earliest event of a cycle: it names an event as its cause that came of it. " }];
   if (!trace.rootKnown || top.causationId !== null) return [{ text: "Its causes are not shown here. " }];
   return [{ text: "Nothing came before it: it is the root. " }];
