@@ -103,13 +103,13 @@ function claimsOf({ origin, asOf, events, erased, leafOnly, firstPosition, compl
     `${events === 1 ? "1 event is" : `${events} events are`} proven to be in ${origin}, as it was with ${asOf === 1 ? "1 event" : `${asOf} events`}.`,
     `The filter: ${fields.join("; ") || "none, all events"}.`,
   ];
-  if (erased) claims.push(`The payload of ${erased} of them was erased, so only the hash of it is proven.`);
-  if (leafOnly) claims.push(`${leafOnly === 1 ? "1 event" : `${leafOnly} events`} may match too: the id of the actor was replaced, so there is only the leaf, which shows nothing of them.`);
+  if (erased) claims.push(`The payload of ${erased} of them is left out, as after an erasure: only its hash is proven.`);
+  if (leafOnly) claims.push(`${leafOnly === 1 ? "1 event" : `${leafOnly} events`} may match too: there is only the leaf, as where the id of an actor was replaced, and it shows nothing of them.`);
   if (completeFrom === null) claims.push("Whether other events match is not proven: for that, export with --complete.");
   else claims.push(`No other event matches, of those at the positions ${completeFrom} to ${asOf}.`);
   if (boundary !== null) claims.push("Nor does an earlier one, since no event is recorded more than five minutes before it occurs.");
-  else if (completeFrom !== null && firstPosition !== null && firstPosition < completeFrom) claims.push("Earlier events were no longer kept, but for those in the export. Nothing else is claimed.");
-  else if (completeFrom !== null && completeFrom > 1) claims.push("Earlier events were no longer kept, and nothing is claimed about them.");
+  else if (completeFrom !== null && firstPosition !== null && firstPosition < completeFrom) claims.push("Of earlier events nothing else is claimed: others may be removed, or left out of the export.");
+  else if (completeFrom !== null && completeFrom > 1) claims.push("Of earlier events nothing is claimed: they may be removed, or left out of the export.");
   for (const name of tables) claims.push(`${name} was not compared with the entries. 'whence verify --export' does that.`);
   return claims;
 }

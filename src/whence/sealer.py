@@ -310,7 +310,8 @@ class Sealing:
         event_id = derived_uuid(tenant, EPOCH_ENDED[asked.reason], ended.name)
         if await self._store.get_event(Viewer(tenant), event_id) is not None:
             return
-        last = max(await self._last_signed(tenant, ended), key=lambda each: each.size, default=None)
+        signed = [*await self._last_signed(tenant, ended), *await self._signed_after(ended)]
+        last = max(signed, key=lambda each: each.size, default=None)
         ml_dsa_key = self._keys.ml_dsa_key(following.name)
         payload = {
             "checkpoint": await self._common_note(tenant, ended),
@@ -362,6 +363,8 @@ class Sealing:
         origin = await self._origin(tenant)
         if head.size <= origin.size:
             return None
+        if await self._signed_after(origin):
+            raise NotSealable("The log was last signed under a later origin, which it has lost: a backup was restored.")
         last = await self._last_signed(tenant, origin)
         if any(each.size > head.size for each in last):
             raise NotSealable("The log is shorter than it was when it was last signed: a backup was restored.")
@@ -453,6 +456,13 @@ class Sealing:
         stored = await self._seals.list_checkpoints(tenant, None, 1)
         found = [Signed(each.size, each.root) for each in stored if each.epoch == origin.epoch]
         return found if recorded is None or recorded in found else [recorded, *found]
+
+    async def _signed_after(self, origin: Origin) -> list[Signed]:
+        """What was last signed in each later epoch, by the record. There is none unless the store has lost them."""
+        found: list[Signed] = []
+        while (signed := await self._seals.get_signed(origin.named(origin.epoch + 1 + len(found)))) is not None:
+            found.append(signed)
+        return found
 
     async def _grow(self, tenant: str, size: int) -> bool:
         """Store the tiles above the leaves of a log of this size. Returns whether all of them are there now."""

@@ -240,7 +240,7 @@ def test_an_erased_payload_is_proven_by_its_hash(exports: Exports, served: Serve
     path = exports.make("erased", "--from", "-1000d", "--format", "csv")
     assert manifest_of(path).erased == 1 and manifest_of(path).events == 41
     assert msgspec.json.decode(entries_of(path)[40])["payload"] is None
-    assert "The payload of 1 of them was erased" in exports.verify(path).out
+    assert "The payload of 1 of them is left out" in exports.verify(path).out
 
 
 def test_what_was_removed_is_not_claimed(served: Served, tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_what_was_removed_is_not_claimed(served: Served, tmp_path: Path) -> None
     exports = Exports(user, tmp_path)
     made = manifest_of(exports.complete)
     assert (made.complete_from, made.first_position, made.entries, made.as_of) == (8, 11, 6, 13)
-    assert "Earlier events were no longer kept" in exports.verify(exports.complete).out
+    assert "Of earlier events nothing is claimed" in exports.verify(exports.complete).out
 
 
 def test_what_holds_kept_and_whose_actor_was_replaced_is_exported(served: Served, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_what_holds_kept_and_whose_actor_was_replaced_is_exported(served: Served
     assert (made.complete_from, made.first_position, made.last_position) == (8, 6, 6)
     assert (made.events, made.leaf_only, made.entries, made.as_of) == (1, 1, 7, 13)
     said = exports.verify(exports.complete).out
-    assert "1 event may match too" in said and "but for those in the export" in said
+    assert "1 event may match too" in said and "Of earlier events nothing else is claimed" in said
     path = exports.make("all", "--format", "csv")
     assert [msgspec.json.decode(line)["position"] for line in entries_of(path)] == [2, 6, *range(8, 14)]
     assert exports.verify(path).code == 0

@@ -108,6 +108,50 @@ async def test_a_restore_of_all_that_was_signed_changes_no_origin(tmp_path: Path
     assert restore(str(tmp_path / "copy.db"), str(path), force=True).epochs == 0
 
 
+async def _none_later(*_arguments: Any) -> list[Any]:
+    """Mutant: what was signed in a later epoch is not looked for."""
+    return []
+
+
+@catches(replaced(Sealing, "_signed_after", _none_later, "a_former_key_signs_again"))
+async def test_a_backup_from_before_an_epoch_is_not_signed_by_its_former_key(tmp_path: Path) -> None:
+    """Though it has all that this key signed. A restore begins another epoch; without one, sealing stops."""
+    path = tmp_path / "log.db"
+    store = create_store(f"sqlite:///{path}")
+    await append(store, 0, 3)
+    await sealing_of(store).seal_all()
+    await store.close()
+    shutil.copy(path, tmp_path / "copy.db")
+    store = create_store(f"sqlite:///{path}")
+    await ask(store, EpochReason.COMPROMISED)
+    await sealing_of(store).seal_all()
+    lost = await latest(store)
+    await store.close()
+    assert lost.size == 4
+
+    (tmp_path / "other").mkdir()
+    for name, origin in (("copy.db", "log.db"), ("log.db.signed", "log.db.signed")):
+        shutil.copy(tmp_path / name, tmp_path / "other" / origin)
+    store = create_store(f"sqlite:///{tmp_path}/other/log.db")
+    await append(store, 100, 105)
+    sealing = sealing_of(store)
+    await sealing.seal_all()
+    assert "a backup was restored" in sealing.stopped.get(TENANT, "")
+    assert (await latest(store)).size == 3
+    await store.close()
+
+    assert restore(str(tmp_path / "copy.db"), str(path), force=True).epochs == 1
+    store = create_store(f"sqlite:///{path}")
+    await append(store, 100, 105)
+    sealing = sealing_of(store)
+    await sealing.seal_all()
+    assert sealing.stopped == {}
+    _, payload = await end_of(store, "whence.log_restored")
+    assert (payload["newOrigin"], payload["signedSize"]) == ("log.example/acme/3", lost.size)
+    assert parse_checkpoint(parse_note((await latest(store)).note.encode()).text).origin == "log.example/acme/3"
+    await store.close()
+
+
 @catches(vouches_for_nothing)
 async def test_a_new_key_is_announced_under_the_former_one(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The former key signs the event that names the new one; then both sign for a week."""

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from whence.cli.app import UNSOUND
 from whence.cli.local_store import LogOption, StoreOption, settings_for, settings_of_log
+from whence.cli.logs import log_warnings_to_stderr
 from whence.cli.terminal import printable, say
 from whence.cli.verify import finding_lines, size_of, terminal_progress
 from whence.counting import counted
@@ -65,6 +66,7 @@ def restore(
     Sessions end. Keys that were revoked in the replaced store stay revoked, and what was erased in
     it is erased again.
     """
+    log_warnings_to_stderr()
     answers = dict.fromkeys(deleted or (), True) | dict.fromkeys(not_deleted or (), False)
     if len(answers) < len({*(deleted or ())}) + len({*(not_deleted or ())}):
         raise Invalid.at((), "A tenant is named with --deleted and with --not-deleted. Name it with one of them.")

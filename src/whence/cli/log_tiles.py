@@ -49,7 +49,7 @@ def save_tiles(
     replace_file(folder / "checkpoint", note.encode())
     say(f"Saved: {printable(checkpoint.origin)} with {counted(checkpoint.size, 'event')}.")
     if tree.missing:
-        say(f"Without {counted(tree.missing, 'bundle')} of entries: some of their events are no longer kept.")
+        say(f"Without {counted(tree.missing, 'bundle')} of entries: some events were removed, or have another actor.")
     return 0
 
 

@@ -274,11 +274,13 @@ def _claims(manifest: ExportManifestBody) -> list[str]:
         f"The filter: {manifest.filter.text or 'none, all events'}.",
     ]
     if manifest.erased:
-        claims.append(f"The payload of {manifest.erased:,} of them was erased, so only the hash of it is proven.")
+        claims.append(
+            f"The payload of {manifest.erased:,} of them is left out, as after an erasure: only its hash is proven."
+        )
     if manifest.leaf_only:
         claims.append(
-            f"{counted(manifest.leaf_only, 'event')} may match too: the id of the actor was replaced, so there is only "
-            "the leaf, which shows nothing of them."
+            f"{counted(manifest.leaf_only, 'event')} may match too: there is only the leaf, as where the id of an "
+            "actor was replaced, and it shows nothing of them."
         )
     if manifest.complete_from is None:
         claims.append("Whether other events match is not proven: for that, export with --complete.")
@@ -288,9 +290,9 @@ def _claims(manifest: ExportManifestBody) -> list[str]:
     if manifest.boundary is not None:
         claims.append("Nor does an earlier one, since no event is recorded more than five minutes before it occurs.")
     elif manifest.first_position is not None and manifest.first_position < first:
-        claims.append("Earlier events were no longer kept, but for those in the export. Nothing else is claimed.")
+        claims.append("Of earlier events nothing else is claimed: others may be removed, or left out of the export.")
     elif first > 1:
-        claims.append("Earlier events were no longer kept, and nothing is claimed about them.")
+        claims.append("Of earlier events nothing is claimed: they may be removed, or left out of the export.")
     return claims
 
 

@@ -50,6 +50,10 @@ class Origin(msgspec.Struct, frozen=True):
     key: str
     size: int = 0
 
+    def named(self, epoch: int) -> str:
+        """The name that another epoch of this log has."""
+        return f"{self.name.rpartition('/')[0]}/{epoch}"
+
 
 class EpochReason(StrEnum):
     """Why a log gets a new origin: it was put back from an older backup, it is time for another key, or somebody else

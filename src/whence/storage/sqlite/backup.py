@@ -17,7 +17,7 @@ from whence.durable_files import sync_file, sync_folder
 from whence.errors import RolledBack, StoreRefused, Unsound
 from whence.storage.backends import ReportProgress, Restored
 from whence.storage.removals import UNFINISHED_RESTORE, Erased
-from whence.storage.seals import EPOCH, EpochReason, EpochRequest
+from whence.storage.seals import EPOCH, EpochReason, EpochRequest, Origin
 from whence.storage.sql import load_blocks
 from whence.storage.sqlite.connection import (
     BUSY_MS,
@@ -306,8 +306,12 @@ def _end_epochs(partial: str, replaced: str) -> int:
     copy = apsw.Connection(partial)
     try:
         rows: list[Any] = copy.execute(_SQL["last_origins"]).fetchall()
-        lost = [row for row in rows if (last := signed.get(row[3])) is not None and last.size > row[1]]
-        for tenant, _, epoch, name in lost:
+        lost = []
+        for tenant, size, epoch, name in rows:
+            last, later = signed.get(name), Origin(epoch, name, "").named(epoch + 1)
+            if later in signed or (last is not None and last.size > size):
+                lost.append((tenant, epoch, name))
+        for tenant, epoch, name in lost:
             asked = EpochRequest(
                 ended=name,
                 reason=EpochReason.RESTORED,
