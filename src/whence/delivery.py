@@ -110,6 +110,8 @@ class WebhookDelivery:
         self.sending = FairQueue(PROCESS_PARALLEL, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
         self._starting = FairQueue(1, brief=True, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
         self.reading = FairQueue(max(1, store.reads_at_once // 2), wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
+        # A hundred webhooks add a part at the same time. In one commit of the store, events would wait for all of them.
+        self.adding = FairQueue(1, brief=True, wait_s=_IDLE_S * 120, waiting_max=_WAITING_MAX)
         self.keys = MakersKeys(store)
         self._following = 0
 
@@ -334,7 +336,8 @@ class _Endpoint:
         positions = [event.position for event in page.events if selects(self._hook.query, event)]
         self._position, self._unsaved = page.read_to, True
         if positions:
-            await self._followers.add_deliveries(self._tenant, self.id, positions, _now(), self._place())
+            async with self._work.adding.place(self._tenant):
+                await self._followers.add_deliveries(self._tenant, self.id, positions, _now(), self._place())
             self._was_saved()
             self._pending += len(positions)
         return page.has_more

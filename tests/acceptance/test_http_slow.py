@@ -30,8 +30,13 @@ UVICORNS_OWN = """
 import sys
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 import whence.api.server
-whence.api.server.SmallReadsProtocol = HttpToolsProtocol
 from whence.cli import main
+
+class Plain(HttpToolsProtocol):
+    def __init__(self, *, limits, lane=None, **given):
+        super().__init__(**given)
+
+whence.api.server.SmallReadsProtocol = Plain
 sys.exit(main())
 """
 """Mutant: uvicorn's own protocol, without deadlines."""

@@ -1,11 +1,17 @@
 """What `WHENCE_REDACT` keeps out of the log."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.api.conftest import SECRET, Served, event
+from tests.unit.mutants import catches, replaced
+from whence.api.admission import Admission
+from whence.fairness import FairQueue
+from whence.payload_masking import PayloadMask
 from whence.permissions import READ, WRITE
 from whence.settings import Settings
 from whence.storage import create_store
@@ -55,3 +61,31 @@ def test_a_payload_that_masking_makes_too_large_is_refused(masking: Served) -> N
         assert client.post("/api/v1/events", json=event(payload=large)).status_code == 413
         (result,) = client.post("/api/v1/events/batch", json=[event(payload=large)]).json()["results"]
         assert result["status"] == 413
+
+
+async def at_once(self: Admission, tenant: str, items: Iterable[Any]) -> list[Any]:
+    """Mutant: a whole batch without a pause."""
+    return list(items)
+
+
+@catches(replaced(Admission, "in_slices", at_once, "without_a_pause"))
+def test_a_batch_is_masked_in_slices(masking: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are served between two events: an event of 256 KiB takes some 60 ms."""
+    rounds: list[int] = []
+    passed, pass_turn = 0, FairQueue.pass_turn
+
+    async def counted(self: FairQueue, tenant: str) -> None:
+        nonlocal passed
+        passed += 1
+        await pass_turn(self, tenant)
+
+    def slowly(self: PayloadMask, payload: bytes) -> tuple[bytes, tuple[str, ...]]:
+        time.sleep(0.003)
+        rounds.append(passed)
+        return payload, ()
+
+    monkeypatch.setattr(FairQueue, "pass_turn", counted)
+    monkeypatch.setattr(PayloadMask, "apply", slowly)
+    with masking.client(WRITE) as client:
+        assert client.post("/api/v1/events/batch", json=[event() for _ in range(5)]).status_code == 201
+    assert rounds == [0, 1, 2, 3, 4]

@@ -21,6 +21,7 @@ from tests.unit.mutants import catches, replaced
 from whence import delivery, followers
 from whence.delivery import delivery_after, secret_bound
 from whence.events import Query
+from whence.fairness import FairQueue
 from whence.outbound import Answer
 from whence.permissions import ADMIN, READ, new_api_key, readable_by
 from whence.sentences import load_grammar, sentence_of
@@ -371,3 +372,29 @@ async def test_a_success_ends_a_time_of_failures(work: Delivering) -> None:
             await work.until(hook, delivered=1)
             await asyncio.sleep(1.2)
         assert (await work.progress(hook)).failing_since is None
+
+
+@catches(replaced(FairQueue, "_may_enter", lambda self, tenant: True, "no_turns"))
+async def test_webhooks_add_their_deliveries_one_after_the_other(
+    work: Delivering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many a tenant has. In one commit of the store, events would wait for the deliveries of all of them."""
+    adding, most, followers_type = 0, 0, type(work.followers)
+    add = followers_type.add_deliveries
+
+    async def counted(self: Any, *arguments: Any) -> None:
+        nonlocal adding, most
+        adding += 1
+        most = max(most, adding)
+        await asyncio.sleep(0.05)  # the others have read their part by then
+        await add(self, *arguments)
+        adding -= 1
+
+    monkeypatch.setattr(followers_type, "add_deliveries", counted)
+    async with receiving() as receiver:
+        hooks = [await work.hook(receiver) for _ in range(6)]
+        await work.emit(3)
+        async with work.running():
+            for hook in hooks:
+                await work.until(hook, delivered=3)
+    assert most == 1

@@ -223,8 +223,9 @@ async def _store_many(request: Request) -> JsonResponse:
                 await context.store.wait_for_idle_writer()
             events, atomic = _parse_many(request, body)
             del body  # as in create_event
-            parsed, masked = _masked_each(request, await context.admission.in_slices(viewer.tenant, events))
-            parsed = limit_batch(parsed)
+            masked: dict[int, tuple[str, ...]] = {}
+            items = _masked_each(request, events, masked) if context.settings.redact else events
+            parsed = limit_batch(await context.admission.in_slices(viewer.tenant, items))
             if atomic:
                 _refuse_invalid(parsed)
             valid = [item for item in parsed if isinstance(item, NewEvent)]
@@ -289,22 +290,17 @@ def _masked(request: Request, new: NewEvent) -> tuple[NewEvent, tuple[str, ...]]
 
 
 def _masked_each(
-    request: Request, parsed: Iterable[ParsedEvent]
-) -> tuple[list[ParsedEvent], dict[int, tuple[str, ...]]]:
-    """As `_masked` for the events of a batch, with the paths by the index of the event."""
-    if not context_of(request).settings.redact:
-        return list(parsed), {}
-    found: list[ParsedEvent] = []
-    masked: dict[int, tuple[str, ...]] = {}
+    request: Request, parsed: Iterable[ParsedEvent], masked: dict[int, tuple[str, ...]]
+) -> Iterator[ParsedEvent]:
+    """As `_masked` for the events of a batch. Adds the paths to `masked`, by the index of the event."""
     for index, item in enumerate(parsed):
         try:
             new, paths = (item, ()) if isinstance(item, WhenceError) else _masked(request, item)
         except TooLarge as error:
             new, paths = error, ()
-        found.append(new)
         if paths:
             masked[index] = paths
-    return found, masked
+        yield new
 
 
 def _ingest_context(request: Request) -> IngestContext:
