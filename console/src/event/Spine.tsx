@@ -3,6 +3,7 @@ import { SentenceLine } from "../sentences/SentenceLine";
 import { OutcomeMark, type Outcome } from "../common/marks";
 import { counted, durationWords, grouped } from "../common/times";
 import { sentenceOfNode, type StoryRow } from "./story";
+import { ABSENT, useAbsence } from "./absence";
 
 interface Props {
   rows: readonly StoryRow[];
@@ -15,6 +16,7 @@ interface Props {
 
 /** Causes or effects along the line of cause. */
 export function Spine({ rows, side, eventId, outcome, label }: Props) {
+  const absence = useAbsence(rows.some(({ kind }) => kind === "missing"));
   return (
     <ul className="spine" aria-label={label}>
       {rows.map((row, index) => {
@@ -34,7 +36,7 @@ export function Spine({ rows, side, eventId, outcome, label }: Props) {
           return (
             <li key="missing" className={`sp${ends}`}>
               <span className="nd" />
-              <span className="ghost cut">Its cause {row.id.slice(0, 8)} has not arrived, or may not be seen</span>
+              <span className="ghost cut">Its cause {row.id.slice(0, 8)} {ABSENT[absence]}</span>
               <span />
             </li>
           );

@@ -216,7 +216,7 @@ function LaneText({ row, graph }: { row: Row; graph: Graph }) {
         </span>
       );
     case "ghost":
-      return <span className="ghost">Cause {shortId(at(graph.nodes, row.node).causationId ?? "")} not received yet</span>;
+      return <span className="ghost">Cause {shortId(at(graph.nodes, row.node).causationId ?? "")} is not here</span>;
     case "cycle":
       return <span className="tag warn">names {shortId(at(graph.nodes, row.node).causationId ?? "")} as its cause, which came of it</span>;
     case "absent":

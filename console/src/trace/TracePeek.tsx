@@ -11,6 +11,7 @@ import { ErrorState, Loading } from "../common/states";
 import { clockTime, durationWords, grouped } from "../common/times";
 import { at, timeOf, type Graph } from "./graph";
 import { partsOf, shortId } from "./words";
+import { visible } from "../common/visible";
 
 interface Props {
   graph: Graph;
@@ -65,7 +66,7 @@ function PayloadOf({ id, title, note, isFirst }: { id: string; title: string; no
       </h3>
       {query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} /> : null}
       {query.isPending ? <Loading rows={3} /> : null}
-      {query.data !== undefined && <PayloadTree text={payloadTextOf(query.data)} />}
+      {query.data !== undefined && <PayloadTree text={payloadTextOf(query.data)} erasedAt={query.data.erasedAt} />}
     </section>
   );
 }
@@ -98,7 +99,7 @@ function Context({ graph, node }: { graph: Graph; node: number }) {
           </Link>
         </dd>
         <dt>Flow</dt>
-        <dd className="mono cut">{event.correlationId}</dd>
+        <dd className="mono cut">{visible(event.correlationId)}</dd>
         <dt>Occurred</dt>
         <dd className="cut">
           {date} {time}
