@@ -150,6 +150,19 @@ test("what arrives waits under a pill while somebody reads, and hostile text is 
   quiet(page);
 });
 
+test("the sheet of shortcuts lies in its dialog, with one group for what the explorer's parts add", async () => {
+  await open("/explore");
+  await page.keyboard.press("Shift+?");
+  const dialog = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+  await dialog.waitFor();
+  const titles = await dialog.getByRole("heading", { level: 3 }).allTextContents();
+  expect(titles).toEqual([...new Set(titles)]);
+  const [outer, inner] = [await dialog.boundingBox(), await dialog.locator(".sheet").boundingBox()];
+  expect(inner?.x).toBeGreaterThan(outer?.x ?? 0);
+  expect(inner?.y).toBeGreaterThan(outer?.y ?? 0);
+  await page.keyboard.press("Escape");
+});
+
 test("a server that was away is asked again by itself, and what was shown stays meanwhile", async () => {
   await open("/explore");
   await page.route("**/api/v1/events?**", (route) => route.abort());
