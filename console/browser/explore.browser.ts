@@ -136,6 +136,7 @@ test("what arrives waits under a pill while somebody reads, and hostile text is 
   expect(answer.status).toBe(201);
   const { id } = (await answer.json()) as { id: string };
   await page.getByRole("button", { name: /new event/ }).click();
+  expect(await page.locator(".row").first().innerText()).toContain("onerror=alert(1)>[U+202E]gnp.exe");
   await page.locator(".row").first().getByText("<script>alert(3)</script>").click();
   await expect.poll(() => address().get("sel")).toBe(id);
   await page.getByText("U+202E").first().waitFor();
@@ -147,6 +148,30 @@ test("what arrives waits under a pill while somebody reads, and hostile text is 
   await page.locator("section", { hasText: "For the first time" }).getByText("failed <script>alert(3)</script>").waitFor();
   expect(await page.locator("img, svg[onload]").count()).toBe(0);
   quiet(page);
+});
+
+test("the sheet of shortcuts lies in its dialog, with one group for what the explorer's parts add", async () => {
+  await open("/explore");
+  await page.keyboard.press("Shift+?");
+  const dialog = page.getByRole("dialog", { name: "Keyboard shortcuts" });
+  await dialog.waitFor();
+  const titles = await dialog.getByRole("heading", { level: 3 }).allTextContents();
+  expect(titles).toEqual([...new Set(titles)]);
+  const [outer, inner] = [await dialog.boundingBox(), await dialog.locator(".sheet").boundingBox()];
+  expect(inner?.x).toBeGreaterThan(outer?.x ?? 0);
+  expect(inner?.y).toBeGreaterThan(outer?.y ?? 0);
+  await page.keyboard.press("Escape");
+});
+
+test("a server that was away is asked again by itself, and what was shown stays meanwhile", async () => {
+  await open("/explore");
+  await page.route("**/api/v1/events?**", (route) => route.abort());
+  await page.locator(".fa-value", { hasText: "airline-api" }).click();
+  await page.getByText("The server cannot be reached").waitFor();
+  expect(await page.getByRole("row").count()).toBeGreaterThan(5);
+  await page.unroute("**/api/v1/events?**");
+  await page.getByText("The server cannot be reached").waitFor({ state: "detached" });
+  await expect.poll(total, { timeout: 5_000 }).toMatch(/^1,16\d events/);
 });
 
 test("an empty log has the key of the sign-in in its command, for once, and the first event brings its counts", async () => {

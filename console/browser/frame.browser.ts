@@ -198,6 +198,8 @@ test("the policy, its preview, a hold and an erasure until it is done are shown,
   await page.getByRole("button", { name: "Release…" }).click();
   await page.getByRole("button", { name: "Release it" }).click();
   await page.getByText("No event is held").waitFor();
+  await page.goto(`${server}/e/${id}`);
+  await page.getByText(/^The payload was erased .*its proof stay/).waitFor();
   quiet(page);
   await page.context().close();
   await phone.context().close();

@@ -3,12 +3,14 @@ import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { ApiError } from "./api/client";
+import { recoveringCache } from "./api/recovery";
 import { newRouter } from "./router";
 import { watchPreferences } from "./common/preferences";
 import "./styles/tokens.css";
 import "./styles/base.css";
 
-const client = new QueryClient({
+const client: QueryClient = new QueryClient({
+  queryCache: recoveringCache(() => client),
   defaultOptions: {
     queries: {
       staleTime: 5_000,

@@ -20,6 +20,7 @@ import { firstValuesOptions } from "./firstValues";
 import { failureRate, percentText, rateChange, reasonsOf } from "./change";
 import { PAYLOAD, payloadFacetsOptions, payloadPathsOptions } from "../explore/answers";
 import "./actors.css";
+import { visible } from "../common/visible";
 
 const WEEK_MS = 7 * 86_400_000;
 
@@ -64,7 +65,7 @@ function ActorDetail({ actor }: { actor: ActorAnswer }) {
           <ActorGlyph type={actor.actorType} />
         </span>
         <div className="grow">
-          <h2 className="page-title">{actor.actorId}</h2>
+          <h2 className="page-title">{visible(actor.actorId)}</h2>
           <p className="xs t3">
             {actor.actorType}
             {actor.firstSeenAt && (

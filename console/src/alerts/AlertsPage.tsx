@@ -156,7 +156,7 @@ export function LatestAlerts({ ruleId }: { ruleId?: string }) {
     refetchInterval: 10_000,
   });
   if (!page) return null;
-  const events = page.events.filter(({ payload }) => ruleId === undefined || payload.ruleId === ruleId);
+  const events = page.events.filter(({ payload }) => ruleId === undefined || payload?.ruleId === ruleId);
   return (
     <section className="block" style={{ marginTop: 24 }}>
       <h3 className="lab h">
@@ -173,7 +173,8 @@ export function LatestAlerts({ ruleId }: { ruleId?: string }) {
 
 function AlertLine({ event, isNamed }: { event: LogEvent; isNamed: boolean }) {
   const isFired = event.eventType === "whence.alert_fired";
-  const key = keyWords(typeof event.payload.key === "object" && event.payload.key !== null ? event.payload.key : {});
+  const payload = event.payload ?? {};
+  const key = keyWords(typeof payload.key === "object" && payload.key !== null ? payload.key : {});
   return (
     <div className="line">
       <span className={isFired ? "tag fail" : "tag ok"}>
@@ -184,7 +185,7 @@ function AlertLine({ event, isNamed }: { event: LogEvent; isNamed: boolean }) {
         <When at={event.occurredAt} />
       </span>
       <Link className="link plain cut grow" to="/e/$eventId" params={{ eventId: event.id }} search={{}}>
-        {isNamed && <span className="m">{String(event.payload.name ?? "")} </span>}
+        {isNamed && <span className="m">{String(payload.name ?? "")} </span>}
         <span className="t2">{key}</span>
       </Link>
       <Link className="link xs" to="/trace/$eventId" params={{ eventId: event.id }} search={{}}>

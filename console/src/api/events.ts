@@ -8,7 +8,8 @@ export interface LogEvent {
   resourceType: string;
   resourceId: string;
   occurredAt: string;
-  payload: Record<string, unknown>;
+  /** Null once it was erased. */
+  payload: Record<string, unknown> | null;
   /** The payload as it was sent, with its numbers and the order of its keys; `getJson` adds it. */
   payloadText?: string;
   correlationId: string;
@@ -16,6 +17,8 @@ export interface LogEvent {
   position: number;
   recordedAt: string;
   outcome: "success" | "failure" | "none";
+  /** When the payload was erased, where that was asked for. */
+  erasedAt?: string | null;
 }
 
 /** A page of events. */

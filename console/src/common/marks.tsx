@@ -1,4 +1,5 @@
 /** How outcomes and actors are drawn, everywhere the same: a shape and a word, never colour alone. */
+import { visible } from "./visible";
 
 export type Outcome = "success" | "failure" | "none";
 
@@ -72,7 +73,7 @@ export function Actor({ type, id }: { type: string; id: string }) {
   return (
     <span className="act">
       <ActorGlyph type={type} />
-      {id}
+      {visible(id)}
     </span>
   );
 }

@@ -22,6 +22,7 @@ import { PayloadPanel } from "./PayloadPanel";
 import { becauseOf, type Trace } from "./story";
 import "../explore/explore.css";
 import "./event.css";
+import { visible } from "../common/visible";
 
 /** One event: what happened, why, what it led to, and what was recorded of it. */
 export function EventPage() {
@@ -132,7 +133,7 @@ function Head({ event, sentence, up, down }: { event: LogEvent; sentence: FullSe
       </div>
       {sentence.detail && (
         <p className="t2 event-detail">
-          <bdi>{shownDetail(sentence)}</bdi>
+          <bdi>{visible(shownDetail(sentence))}</bdi>
         </p>
       )}
       <p className="t3 xs event-meta">

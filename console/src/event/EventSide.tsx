@@ -11,6 +11,7 @@ import { usePreferences } from "../common/preferences";
 import { clockTime, counted, durationWords } from "../common/times";
 import { copyText } from "./clipboard";
 import { ProofBadge, ProofDetails } from "./Proof";
+import { visible } from "../common/visible";
 
 const EARLIER = 4;
 
@@ -44,7 +45,7 @@ export function EventSide({ event, earlier, total }: { event: LogEvent; earlier:
         </Fact>
         <Fact name="Flow" filter={["flow", event.correlationId]}>
           <Link className="mono cut" to="/flows/$flowId" params={{ flowId: event.correlationId }}>
-            <bdi>{event.correlationId}</bdi>
+            <bdi>{visible(event.correlationId)}</bdi>
           </Link>
         </Fact>
         <Fact name="Event type" filter={["type", event.eventType]}>

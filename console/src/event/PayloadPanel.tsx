@@ -45,7 +45,7 @@ export function PayloadPanel({ event, before }: { event: LogEvent; before: LogEv
           </button>
         )}
       </div>
-      {view === "tree" && <PayloadTree text={text} sought={sought} onFilter={filter} />}
+      {view === "tree" && <PayloadTree text={text} erasedAt={event.erasedAt} sought={sought} onFilter={filter} />}
       {view === "tree" && before && (
         <>
           <div className="lab sec">

@@ -3,11 +3,13 @@ import { Icon } from "../common/icons";
 import { copyText } from "./clipboard";
 import { foundRows, openRows, payloadRows, type PayloadRow } from "./payload";
 import { SafeText } from "./SafeText";
+import { When } from "../common/When";
 
 const SHOWN = 400;
 
 interface Props {
   text: string;
+  erasedAt?: string | null | undefined;
   /** Only what has this text in it. */
   sought?: string;
   /** Filters for the value of a field of payloads, such as `tool`, or filters it out. */
@@ -15,10 +17,11 @@ interface Props {
 }
 
 /** A payload as it was sent: one row a value, branches that close, and what can be done with a value beside it. */
-export function PayloadTree({ text, sought = "", onFilter }: Props) {
+export function PayloadTree({ text, erasedAt, sought = "", onFilter }: Props) {
   const all = useMemo(() => payloadRows(text), [text]);
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const [isWhole, setWhole] = useState(false);
+  if (text === ERASED) return <Erased at={erasedAt} />;
   if (all === null) return <pre className="tree raw">{text}</pre>;
   if (all.length === 0) return <p className="t3 xs">The payload is empty.</p>;
   const rows = sought ? foundRows(all, sought) : openRows(all, closed);
@@ -48,6 +51,23 @@ export function PayloadTree({ text, sought = "", onFilter }: Props) {
   );
 }
 
+/** The text of a payload that is not there any more. What is sent is always an object. */
+export const ERASED = "null";
+
+function Erased({ at }: { at: string | null | undefined }) {
+  return (
+    <p>
+      <span className="tag warn">erased</span>{" "}
+      <span className="t2">
+        The payload was erased{at && <> <When at={at} /></>}. The event, its hash and its proof stay.
+      </span>
+    </p>
+  );
+}
+
+/** A text of which nothing is seen, such as an empty one, has its quotation marks. */
+const quotedIfBlank = (text: string): string => (text.trim() === "" ? JSON.stringify(text) : text);
+
 interface LeafProps {
   row: PayloadRow;
   isClosed: boolean;
@@ -61,17 +81,17 @@ function Leaf({ row, isClosed, onToggle, onFilter }: LeafProps) {
     <div className="leaf" style={{ "--d": row.depth } as React.CSSProperties}>
       {row.kind === "branch" ? (
         <button className="k branch" aria-expanded={!isClosed} onClick={onToggle}>
-          <SafeText text={row.key} />
+          <SafeText text={quotedIfBlank(row.key)} />
         </button>
       ) : (
-        row.key && (
+        row.path !== "" && (
           <span className="k">
-            <SafeText text={row.key} />
+            <SafeText text={quotedIfBlank(row.key)} />
           </span>
         )
       )}
       <span className={row.kind === "branch" || row.kind === "empty" ? "c" : row.kind === "text" ? "s" : "num"}>
-        <SafeText text={row.text} />
+        <SafeText text={row.kind === "text" ? quotedIfBlank(row.text) : row.text} />
       </span>
       <span className="acts">
         {onFilter && field !== null && (

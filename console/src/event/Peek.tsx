@@ -13,11 +13,12 @@ import { clockTime, counted, grouped } from "../common/times";
 import { traceOptions } from "./answers";
 import { CopyMenu } from "./CopyMenu";
 import { payloadRows } from "./payload";
-import { PayloadTree } from "./PayloadTree";
+import { ERASED, PayloadTree } from "./PayloadTree";
 import { becauseWords, ledToWords, Spine } from "./Spine";
 import { becauseOf, ledToOf } from "./story";
 import "./event.css";
 import { ProofBadge } from "./Proof";
+import { visible } from "../common/visible";
 
 const ROOM = { near: 2, failures: 1 };
 const [NARROWEST, USUAL, WIDEST] = [320, 388, 640];
@@ -96,12 +97,12 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
         <h2>
           <OutcomeMark outcome={event.outcome} size={16} />
           <span className="any">
-            <bdi>{sentence.object || sentence.actor}</bdi> {sentence.verb}
+            <bdi>{visible(sentence.object || sentence.actor)}</bdi> {sentence.verb}
           </span>
         </h2>
         {sentence.detail && (
           <p className="quote any">
-            <bdi>{shownDetail(sentence)}</bdi>
+            <bdi>{visible(shownDetail(sentence))}</bdi>
           </p>
         )}
         <p className="xs t3 meta">
@@ -115,6 +116,7 @@ function PeekBody({ event, sentence, onClose, onFilter }: BodyProps) {
           </h3>
           <PayloadTree
             text={payload}
+            erasedAt={event.erasedAt}
             onFilter={onFilter && ((path, value, isExcluded) => onFilter(PAYLOAD + path, value, isExcluded))}
           />
         </section>
@@ -142,7 +144,7 @@ function Fact({ name, value, onFilter }: { name: string; value: string; onFilter
     <>
       <dt>{name}</dt>
       <dd className="mono fact">
-        <bdi className="cut">{value}</bdi>
+        <bdi className="cut">{visible(value)}</bdi>
         {onFilter && (
           <span className="acts">
             <button aria-label={`Filter for ${name} ${value}`} title="Filter for" onClick={() => onFilter(false)}>
@@ -159,6 +161,7 @@ function Fact({ name, value, onFilter }: { name: string; value: string; onFilter
 }
 
 function payloadWords(payload: string): string {
+  if (payload === ERASED) return "";
   const rows = payloadRows(payload);
   return rows === null ? "" : counted(rows.filter((row) => row.depth === 0).length, "key");
 }

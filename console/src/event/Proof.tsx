@@ -11,10 +11,11 @@ import type { PinnedKey, Verdict } from "./proofs";
 const SEALED_SOON_MS = 2_000;
 
 /** The newest checkpoint of the log, null before the first, undefined while it is read or for a narrowed key. */
-export function useCheckpoint(): Schemas["Checkpoint"] | null | undefined {
+export function useCheckpoint(isWanted = true): Schemas["Checkpoint"] | null | undefined {
   return useQuery({
     queryKey: ["checkpoint"],
     queryFn: async ({ signal }) => (await getJson<Schemas["Checkpoints"]>("api/v1/log/checkpoints?limit=1", signal)).checkpoints[0] ?? null,
+    enabled: isWanted,
     retry: false,
     staleTime: 2_000,
   }).data;
@@ -57,7 +58,7 @@ const logOf = (event: LogEvent) => `${ROOT} ${event.tenantId}`;
 /** Whether the proof of an event verifies in this browser, in some words, with the proof as a file. */
 export function ProofBadge({ event }: { event: LogEvent }) {
   const { data: known, error } = useQuery(proofOptions(event));
-  if (error) return <span>Its proof cannot be read. Load the page again.</span>;
+  if (error) return <span>Its proof cannot be read now.</span>;
   switch (known?.kind) {
     case undefined:
       return <span className="t3">Verifying its proof…</span>;

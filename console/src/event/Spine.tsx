@@ -1,9 +1,10 @@
 import { Link } from "@tanstack/react-router";
 import { SentenceLine } from "../sentences/SentenceLine";
 import { OutcomeMark, type Outcome } from "../common/marks";
+import { absenceOf } from "../common/ids";
 import { counted, durationWords, grouped } from "../common/times";
-import { absenceOf, isEventId } from "../common/ids";
 import { sentenceOfNode, type StoryRow } from "./story";
+import { ABSENT, useAbsence } from "./absence";
 
 interface Props {
   rows: readonly StoryRow[];
@@ -16,6 +17,7 @@ interface Props {
 
 /** Causes or effects along the line of cause. */
 export function Spine({ rows, side, eventId, outcome, label }: Props) {
+  const absence = useAbsence(rows.some(({ kind }) => kind === "missing"));
   return (
     <ul className="spine" aria-label={label}>
       {rows.map((row, index) => {
@@ -35,8 +37,7 @@ export function Spine({ rows, side, eventId, outcome, label }: Props) {
           return (
             <li key="missing" className={`sp${ends}`}>
               <span className="nd" />
-              <span className="ghost cut">Its cause {row.id.slice(0, 8)} {absenceOf(row.id)}
-                {isEventId(row.id) ? ", or may not be seen" : ""}</span>
+              <span className="ghost cut">Its cause {row.id.slice(0, 8)} {absenceOf(row.id, ABSENT[absence])}</span>
               <span />
             </li>
           );

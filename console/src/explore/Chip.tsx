@@ -1,6 +1,7 @@
 import type { KeyboardEvent } from "react";
 import { Icon } from "../common/icons";
 import { nearestName, type Term } from "./terms";
+import { visible } from "../common/visible";
 
 interface Props {
   term: Term;
@@ -41,7 +42,7 @@ export function Chip({ term, isWrong, onRemove, onEdit, onInvert, onMove }: Prop
       onKeyDown={onKeyDown}
     >
       <i>{name}</i>
-      <bdi className="chip-value">{term.isExcluded ? <em>{term.value}</em> : term.value}</bdi>
+      <bdi className="chip-value">{term.isExcluded ? <em>{visible(term.value)}</em> : visible(term.value)}</bdi>
       <button
         type="button"
         tabIndex={-1}

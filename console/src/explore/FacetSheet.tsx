@@ -11,8 +11,8 @@ export function FacetSheet({ children }: { children: ReactNode }) {
       </Dialog.Trigger>
       <Dialog.Portal>
         <Dialog.Backdrop className="backdrop" />
-        <Dialog.Popup className="sheet">
-          <div className="sheet-head">
+        <Dialog.Popup className="facet-sheet">
+          <div className="facet-head">
             <Dialog.Title className="b">Filters</Dialog.Title>
             <span className="grow" />
             <Dialog.Close className="btn p">Show events</Dialog.Close>

@@ -4,6 +4,7 @@ import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
 import { grouped } from "../common/times";
 import { PAYLOAD, type Facet, type FacetsAnswer, type FacetValue } from "./answers";
 import { asks, withTerm, withoutTerm } from "./terms";
+import { visible } from "../common/visible";
 
 const OUTCOME_WORDS: Record<string, string> = { failure: "failed", success: "succeeded", none: "no outcome" };
 
@@ -110,7 +111,7 @@ function Value({ value, section, q, onChange, largest, depth = 0 }: ValueProps) 
           <span className="cut">
             {value.actorType !== undefined && <ActorGlyph type={value.actorType} />}
             {section.facet === "outcome" && <OutcomeMark outcome={asOutcome(value.value)} size={12} />}
-            <bdi>{label}</bdi>
+            <bdi>{visible(label)}</bdi>
           </span>
           <span className="n">{grouped(value.count)}</span>
         </button>

@@ -148,7 +148,7 @@ export function countOptions(filters: Filters) {
 export function eventOptions(id: string) {
   return queryOptions({
     queryKey: ["event", id],
-    queryFn: ({ signal }) => getJson<LogEvent>(`api/v1/events/${id}?include=position,recordedAt,outcome`, signal),
+    queryFn: ({ signal }) => getJson<LogEvent>(`api/v1/events/${id}?include=position,recordedAt,outcome,erasedAt`, signal),
     staleTime: Number.POSITIVE_INFINITY,
   });
 }

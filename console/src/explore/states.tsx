@@ -161,7 +161,7 @@ export function ErrorNotice({ error, onRetry }: { error: unknown; onRetry: () =>
           : {known.message}{" "}
         </>
       ) : (
-        "The page asks again when you try again. "
+        "The page asks again by itself as soon as the server answers. "
       )}
       {requestId && (
         <>

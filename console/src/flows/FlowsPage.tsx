@@ -20,6 +20,7 @@ import { beginningOf, scaleOf, ticksOf } from "./shape";
 import { FlowTabs } from "./Tabs";
 import "../common/screens.css";
 import "./flows.css";
+import { visible } from "../common/visible";
 
 type Flow = Schemas["Flow"];
 type FlowPage = Schemas["FlowPage"];
@@ -250,7 +251,7 @@ function FlowRow({ flow, scaleUs }: { flow: Flow; scaleUs: number }) {
         <span className={flow.failures > 0 ? "fw" : "t3"}>{grouped(flow.failures)}</span>
       </td>
       <td className="id xs mono t3">
-        <span className="cut">{flow.correlationId}</span>
+        <span className="cut">{visible(flow.correlationId)}</span>
       </td>
     </tr>
   );

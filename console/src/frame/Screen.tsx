@@ -5,6 +5,7 @@ import { Icon } from "../common/icons";
 import { setPreferences, usePreferences } from "../common/preferences";
 import "../common/screens.css";
 import { Bar } from "./Bar";
+import { visible } from "../common/visible";
 
 /** Search, the zone of times, and the sheet of shortcuts, at the right of a bar. */
 export function BarTools() {
@@ -57,7 +58,7 @@ export function Screen({ title, within, tools, children }: {
               </span>
             </>
           )}
-          <h1 className="cut">{title}</h1>
+          <h1 className="cut">{visible(title)}</h1>
         </div>
         {tools}
         <BarTools />
@@ -70,6 +71,6 @@ export function Screen({ title, within, tools, children }: {
 /** Names the tab after the page. */
 export function useTitle(title: string): void {
   useEffect(() => {
-    document.title = `${title} · Whence`;
+    document.title = `${visible(title)} · Whence`;
   }, [title]);
 }

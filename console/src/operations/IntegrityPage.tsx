@@ -1,4 +1,4 @@
-import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { ApiError, getJson, ROOT, type Schemas } from "../api/client";
@@ -9,6 +9,7 @@ import { Screen } from "../frame/Screen";
 import type { Search } from "../common/search";
 import { OutcomeBars } from "../common/charts";
 import { Copy } from "../common/Copy";
+import { useRemoved } from "../common/removed";
 import { Icon } from "../common/icons";
 import { ErrorState, Loading } from "../common/states";
 import { counted, grouped } from "../common/times";
@@ -40,16 +41,6 @@ function useFollowers() {
     refetchInterval: (query) => (query.state.status === "error" ? false : EVERY_MS),
     retry: false,
   });
-}
-
-/** How many of a log's first `size` events are no longer kept; undefined until it is known. A log that grows between two answers has lost nothing. */
-function useRemoved(size: number | undefined): number | undefined {
-  return useQuery({
-    queryKey: ["removed", size],
-    queryFn: async ({ signal }) => Number(size) - (await getJson<EventPage>(`api/v1/events?limit=1&as_of=${size}`, signal)).total,
-    enabled: size !== undefined && size > 0,
-    placeholderData: keepPreviousData,
-  }).data;
 }
 
 /** How fast events came in while the page was open. */
@@ -103,7 +94,7 @@ function Log() {
   const followers = useFollowers();
   const rate = useRate(newest.data?.total, newest.dataUpdatedAt);
   if (newest.isPending) return <Loading rows={8} />;
-  if (newest.isError) return <ErrorState error={newest.error} />;
+  if (newest.isError && !newest.data) return <ErrorState error={newest.error} />;
   return (
     <>
       <LogVerdict kept={newest.data.total} size={followers.data?.size} />

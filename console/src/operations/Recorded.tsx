@@ -94,7 +94,7 @@ function Recorded({ kind }: { kind: Kind }) {
 }
 
 function RecordRow({ event, kind }: { event: LogEvent; kind: Kind }) {
-  const asked = askedOf(event.payload);
+  const asked = askedOf(event.payload ?? {});
   const again = exploredAs(asked);
   const filters = filtersOf(asked.query);
   return (

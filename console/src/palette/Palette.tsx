@@ -14,6 +14,7 @@ import { fits, matchWords, placeOf, type Found, type Match } from "./matches";
 import { open } from "./open";
 import { PLACES } from "./places";
 import "./palette.css";
+import { visible } from "../common/visible";
 
 interface Item {
   id: string;
@@ -168,7 +169,7 @@ export function Palette() {
                       }}
                     >
                       <span className="pm">{item.mark}</span>
-                      <span className="cut">{item.name}</span>
+                      <span className="cut">{visible(item.name)}</span>
                       <span className="t3 xs cut grow">{item.detail}</span>
                       {item.keys && keyCaps(item.keys).map((cap) => <kbd key={cap}>{cap}</kbd>)}
                     </Autocomplete.Item>

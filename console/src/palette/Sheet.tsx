@@ -13,30 +13,28 @@ export function Sheet() {
   return (
     <Modal title="Keyboard shortcuts" onClose={() => open(null)}>
       <div className="sheet">
-        {groups
-          .filter((group) => group.shortcuts.length > 0)
-          .map((group, index) => (
-            <section key={`${group.title} ${index}`}>
-              <h3>{group.title}</h3>
-              <dl>
-                {byWords(group.shortcuts).map(([does, keys]) => (
-                  <div key={does} style={{ display: "contents" }}>
-                    <dt>
-                      {keys.map((each, at) => (
-                        <span key={each} className="fx g1">
-                          {at > 0 && <span className="t3 xs">or</span>}
-                          {capsOf(each, mac).map((cap) => (
-                            <kbd key={cap}>{cap}</kbd>
-                          ))}
-                        </span>
-                      ))}
-                    </dt>
-                    <dd>{does}</dd>
-                  </div>
-                ))}
-              </dl>
-            </section>
-          ))}
+        {byTitle(groups).map(([title, shortcuts]) => (
+          <section key={title}>
+            <h3>{title}</h3>
+            <dl>
+              {byWords(shortcuts).map(([does, keys]) => (
+                <div key={does} style={{ display: "contents" }}>
+                  <dt>
+                    {keys.map((each, at) => (
+                      <span key={each} className="fx g1">
+                        {at > 0 && <span className="t3 xs">or</span>}
+                        {capsOf(each, mac).map((cap) => (
+                          <kbd key={cap}>{cap}</kbd>
+                        ))}
+                      </span>
+                    ))}
+                  </dt>
+                  <dd>{does}</dd>
+                </div>
+              ))}
+            </dl>
+          </section>
+        ))}
       </div>
       <label className="fx g2">
         <input type="checkbox" checked={shortcuts} onChange={(event) => setPreferences({ shortcuts: event.target.checked })} />
@@ -46,8 +44,17 @@ export function Sheet() {
   );
 }
 
+type Shortcuts = readonly { keys: string; does: string }[];
+
+/** The shortcuts by the title of their group: parts of a screen add to one group. */
+function byTitle(groups: readonly { title: string; shortcuts: Shortcuts }[]): [string, Shortcuts][] {
+  const merged = new Map<string, Shortcuts>();
+  for (const { title, shortcuts } of groups) if (shortcuts.length > 0) merged.set(title, [...(merged.get(title) ?? []), ...shortcuts]);
+  return [...merged];
+}
+
 /** The shortcuts by what they do: two keys for the same are one line. "Shift+/" only helps layouts where "/" needs Shift. */
-function byWords(shortcuts: readonly { keys: string; does: string }[]): [string, string[]][] {
+function byWords(shortcuts: Shortcuts): [string, string[]][] {
   const lines = new Map<string, string[]>();
   for (const { keys, does } of shortcuts) {
     if (keys === "Shift+/") continue;

@@ -1,13 +1,14 @@
 import { ActorGlyph } from "../common/marks";
 import type { Sentence } from "./sentence";
 import { shownDetail, shownObject } from "./sentences";
+import { visible } from "../common/visible";
 
 /** Characters of a detail's end that stay when a line is too long for its place. */
 const END_LENGTH = 20;
 
 /** A sentence on one line, which loses its end where it is too long. */
 export function SentenceLine({ sentence, actorType }: { sentence: Sentence; actorType: string }) {
-  const detail = shownDetail(sentence);
+  const detail = visible(shownDetail(sentence));
   return (
     <span className="cut sentence">
       <SentenceHead sentence={sentence} actorType={actorType} />
@@ -23,12 +24,12 @@ export function SentenceLine({ sentence, actorType }: { sentence: Sentence; acto
 
 /** Who, verb and object. */
 export function SentenceHead({ sentence, actorType }: { sentence: Sentence; actorType: string }) {
-  const object = shownObject(sentence);
+  const object = visible(shownObject(sentence));
   return (
     <>
       <bdi className="act">
         <ActorGlyph type={actorType} />
-        {sentence.actor}
+        {visible(sentence.actor)}
         {!sentence.isVerb && ":"}
       </bdi>{" "}
       <span className={sentence.isFailure ? "fw" : "t2"}>{sentence.verb}</span>
@@ -44,7 +45,7 @@ export function SentenceHead({ sentence, actorType }: { sentence: Sentence; acto
 
 /** The detail. That of a failure keeps its end, which often tells two errors apart. */
 export function SentenceDetail({ sentence }: { sentence: Sentence }) {
-  const text = shownDetail(sentence);
+  const text = visible(shownDetail(sentence));
   if (!text) return null;
   if (!sentence.isFailure || text.length < 3 * END_LENGTH) return <bdi className="cut det">{text}</bdi>;
   const characters = Array.from(text);

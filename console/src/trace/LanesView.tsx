@@ -1,5 +1,5 @@
 import { memo, useMemo } from "react";
-import { isEventId } from "../common/ids";
+import { absenceOf } from "../common/ids";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
 import { useWidthAtMost } from "../explore/media";
 import { counted, durationWords, sinceRoot } from "../common/times";
@@ -252,7 +252,7 @@ function LaneEvent({ row, graph }: { row: EventRow; graph: Graph }) {
 function AbsentCause({ id }: { id: string }) {
   return (
     <span className="ghost">
-      Cause {shortId(id)} {isEventId(id) ? "not received yet" : "is not an event's id"}
+      Cause {shortId(id)} {absenceOf(id, "is not here")}
     </span>
   );
 }

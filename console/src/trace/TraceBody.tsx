@@ -2,7 +2,6 @@ import { useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useCallback, useEffect, useMemo, useState } from "react";
 import type { Search } from "../common/search";
 import { useWidthAtMost } from "../explore/media";
-import { useSession } from "../session/session";
 import { useShortcuts } from "../common/shortcuts";
 import { Empty, Loading } from "../common/states";
 import { counted } from "../common/times";
@@ -27,6 +26,7 @@ import { TreeView } from "./TreeView";
 import { usePlay, type Play } from "./usePlay";
 import { ViewBar, type ViewName } from "./ViewBar";
 import { totalWords } from "./words";
+import { ABSENT, useAbsence } from "../event/absence";
 
 const GraphView = lazy(() => import("./GraphView"));
 
@@ -64,9 +64,10 @@ export function TraceBody({ trace, graph, search, arrived }: Props) {
   const view = (search.view === "lanes" || search.view === "graph" ? search.view : "tree") satisfies ViewName;
   const play = usePlay(graph);
   useTraceKeys({ rows, graph, cursor, search, changeSearch, select, closePeek: () => setPeeks(false), peeks, play });
-  const clauses = useMemo(() => summaryOf(graph, trace), [graph, trace]);
+  const absence = useAbsence(trace.missing.length > 0);
+  const clauses = useMemo(() => summaryOf(graph, trace, ABSENT[absence]), [graph, trace, absence]);
   const timeline = (form: "markdown" | "mermaid") =>
-    form === "markdown" ? markdownTimeline(rows, graph, trace, location.href) : mermaidTimeline(rows, graph);
+    form === "markdown" ? markdownTimeline(rows, graph, trace, location.href, ABSENT[absence]) : mermaidTimeline(rows, graph);
   const shown = { graph, rows, heights, cursor: cursor.index, target: cursor.target, onSelect: select, lookOf: play.lookOf };
   const node = cursor.index >= 0 ? nodeOf(at(rows, cursor.index), graph) : graph.focus;
   return (
@@ -151,9 +152,8 @@ function SmallGraph({ graph, trace, selected, onNode }: { graph: Graph; trace: T
 
 /** What the rows of the tree need beside themselves. */
 function useTree({ graph, trace, isPhone, mode, fold }: { graph: Graph; trace: Trace; isPhone: boolean; mode: View["mode"]; fold: (key: string) => void }): Tree {
-  const session = useSession();
+  const absence = useAbsence(trace.missing.length > 0);
   const nowMs = useNow(useMemo(() => graph.nodes.some((_, index) => isOpen(graph, index)), [graph]));
-  const isNarrow = session?.scopes.some((scope) => scope.startsWith("events:read:")) ?? false;
   return useMemo(() => {
     const causes = causeTotals(graph, trace);
     const effects = effectTotals(graph, trace);
@@ -162,7 +162,7 @@ function useTree({ graph, trace, isPhone, mode, fold }: { graph: Graph; trace: T
     return {
       graph,
       isLowerBound: trace.atLeast,
-      isNarrow,
+      absence,
       isPhone,
       isBlast: mode === "blast",
       columnPx: isPhone ? 12 : COLUMN_PX,
@@ -171,7 +171,7 @@ function useTree({ graph, trace, isPhone, mode, fold }: { graph: Graph; trace: T
       nowMs,
       onFold: fold,
     };
-  }, [graph, trace, isNarrow, isPhone, mode, nowMs, fold]);
+  }, [graph, trace, absence, isPhone, mode, nowMs, fold]);
 }
 
 /** The time, every second as long as something is going on. */

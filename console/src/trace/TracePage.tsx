@@ -1,6 +1,7 @@
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo } from "react";
 import { Bar } from "../frame/Bar";
+import { visible } from "../common/visible";
 import { BarTools } from "../frame/Screen";
 import type { Search } from "../common/search";
 import { Empty, ErrorState, Loading } from "../common/states";
@@ -67,7 +68,7 @@ function Crumbs({ flow, title }: { flow: string | null; title: string }) {
         {flow !== null && (
           <>
             <span className="wide-only">/</span>
-            <span className="mono cut flow">{flow}</span>
+            <span className="mono cut flow">{visible(flow)}</span>
           </>
         )}
         <span className="wide-only">/</span>

@@ -3,6 +3,7 @@ import { Link } from "@tanstack/react-router";
 import { payloadTextOf } from "../api/events";
 import { CopyMenu } from "../event/CopyMenu";
 import { PayloadTree } from "../event/PayloadTree";
+import { ProofBadge } from "../event/Proof";
 import { eventOptions } from "../explore/answers";
 import { sentenceOfEvent, useWords } from "../sentences/words";
 import { Icon } from "../common/icons";
@@ -10,7 +11,8 @@ import { usePreferences } from "../common/preferences";
 import { ErrorState, Loading } from "../common/states";
 import { clockTime, durationWords, grouped } from "../common/times";
 import { at, timeOf, type Graph } from "./graph";
-import { partsOf, shortId } from "./words";
+import { shortId } from "./words";
+import { visible } from "../common/visible";
 
 interface Props {
   graph: Graph;
@@ -44,7 +46,7 @@ export function TracePeek({ graph, node, onClose }: Props) {
         <Context graph={graph} node={node} />
       </div>
       <div className="pf">
-        {isFocus ? <span className="t3">This trace is about it</span> : <span className="t3 cut">{partsOf(event).verb}</span>}
+        <ProofOf id={event.id} />
         <span className="grow" />
         {!isFocus && (
           <Link className="lk" to="/trace/$eventId" params={{ eventId: event.id }}>
@@ -65,8 +67,20 @@ function PayloadOf({ id, title, note, isFirst }: { id: string; title: string; no
       </h3>
       {query.isError ? <ErrorState error={query.error} retry={() => void query.refetch()} /> : null}
       {query.isPending ? <Loading rows={3} /> : null}
-      {query.data !== undefined && <PayloadTree text={payloadTextOf(query.data)} />}
+      {query.data !== undefined && <PayloadTree text={payloadTextOf(query.data)} erasedAt={query.data.erasedAt} />}
     </section>
+  );
+}
+
+/** What is known of the event's proof, once the event is loaded. */
+function ProofOf({ id }: { id: string }) {
+  const { data } = useQuery({ ...eventOptions(id), staleTime: Infinity });
+  if (data === undefined) return null;
+  return (
+    <>
+      <Icon name="integrity" />
+      <ProofBadge event={data} />
+    </>
   );
 }
 
@@ -98,7 +112,7 @@ function Context({ graph, node }: { graph: Graph; node: number }) {
           </Link>
         </dd>
         <dt>Flow</dt>
-        <dd className="mono cut">{event.correlationId}</dd>
+        <dd className="mono cut">{visible(event.correlationId)}</dd>
         <dt>Occurred</dt>
         <dd className="cut">
           {date} {time}

@@ -1,8 +1,9 @@
 import { Link } from "@tanstack/react-router";
 import { memo, type CSSProperties, type ReactNode } from "react";
-import { isEventId } from "../common/ids";
 import { Icon, type IconName } from "../common/icons";
+import { absenceOf } from "../common/ids";
 import { ActorGlyph, asOutcome, OutcomeMark } from "../common/marks";
+import { usePreferences } from "../common/preferences";
 import { clockTime, counted, durationWords, grouped, sinceRoot } from "../common/times";
 import { Gutter, type Tone } from "./Gutter";
 import { at, isFailure, timeOf, type Graph, type TraceNode } from "./graph";
@@ -10,12 +11,14 @@ import type { Guide } from "./guides";
 import type { Played } from "./play";
 import { isOpen, type EventRow, type FoldRow, type PortalRow, type Row, type TopRow } from "./rows";
 import { atLeast, barsOf, foldWords, outcomeWords, rhythm, rowWords, shortId, spanUs, tookUs } from "./words";
+import { visible } from "../common/visible";
+import { ABSENT, type Absence } from "../event/absence";
 
 /** What all rows of a tree have in common. */
 export interface Tree {
   graph: Graph;
   isLowerBound: boolean;
-  isNarrow: boolean;
+  absence: Absence;
   isPhone: boolean;
   isBlast: boolean;
   columnPx: number;
@@ -296,16 +299,27 @@ function PortalBody(props: Props & { row: PortalRow }) {
   const { tree, row } = props;
   const node = at(tree.graph.nodes, row.node);
   const mark = <i className="door" />;
+  const flow = (
+    <>
+      <Icon name="portal" small />
+      flow <span className="mono cut">{visible(node.correlationId)}</span>
+    </>
+  );
   const text = (
     <>
-      <button className="tag acc" tabIndex={-1} disabled={row.open} onClick={() => tree.onFold(row.key)}>
-        <Icon name="portal" small />
-        flow <span className="mono cut">{node.correlationId}</span>
-        {row.open ? "" : <span>· {counted(row.nodes.length, "event")}</span>}
-      </button>
-      <Link className="lk xs nw" tabIndex={-1} to="/trace/$eventId" params={{ eventId: node.id }}>
-        Open its trace
-      </Link>
+      {row.open ? (
+        <span className="tag acc">{flow}</span>
+      ) : (
+        <button className="tag acc" tabIndex={-1} onClick={() => tree.onFold(row.key)}>
+          {flow}
+          <span>· {counted(row.nodes.length, "event")}</span>
+        </button>
+      )}
+      {row.node !== tree.graph.focus && (
+        <Link className="lk xs nw" tabIndex={-1} to="/trace/$eventId" params={{ eventId: node.id }}>
+          Open its trace
+        </Link>
+      )}
     </>
   );
   return <Plain {...props} text={text} mark={mark} />;
@@ -314,6 +328,7 @@ function PortalBody(props: Props & { row: PortalRow }) {
 function TopBody(props: Props & { row: TopRow }) {
   const { tree, row } = props;
   const node = at(tree.graph.nodes, row.node);
+  const { zone } = usePreferences();
   const cause = <span className="mono">{shortId(node.causationId ?? "")}</span>;
   if (row.kind === "cycle") {
     const text = (
@@ -327,12 +342,13 @@ function TopBody(props: Props & { row: TopRow }) {
   if (row.kind === "causesAbsent") {
     return <Plain {...props} tones={{ below: "unsure" }} mark={<i className="hole" />} text={<LeftOut tree={tree} node={row.node} words="Earlier causes are not loaded" />} />;
   }
-  const { time } = clockTime(node.occurredAt, "utc");
-  const waits = tree.isNarrow ? "not received yet, or in a place this key cannot read" : `not received yet; waiting since ${time}`;
-  const why = isEventId(node.causationId ?? "") ? waits : "is not an event's id";
+  const { date, time } = clockTime(node.occurredAt, zone);
+  const since = date === clockTime(new Date(tree.nowMs).toISOString(), zone).date ? time : `${date} ${time}`;
+  const absent = tree.absence === "not received" ? `not received yet; waiting since ${since}` : ABSENT[tree.absence];
+  const why = absenceOf(node.causationId ?? "", absent);
   const text = (
     <span className="ghost">
-      <Icon name={tree.isNarrow ? "key" : "clock"} small />
+      <Icon name={tree.absence === "perhaps not shown" ? "key" : "clock"} small />
       <span className="cut">
         Cause {cause} {why}
       </span>

@@ -1,5 +1,6 @@
 /** The columns of the lanes view and of the overview: one an actor, or one a resource. Pure. */
 import { at, type Graph, type TraceNode } from "./graph";
+import { visible } from "../common/visible";
 
 export type LaneOf = "actor" | "resource";
 
@@ -44,7 +45,7 @@ export function buildLanes(graph: Graph, by: LaneOf, most = 8): Lanes {
 }
 
 function nameOf(node: TraceNode, by: LaneOf): { type: string; name: string } {
-  if (by === "actor") return { type: node.actorType, name: node.actorId };
+  if (by === "actor") return { type: node.actorType, name: visible(node.actorId) };
   return { type: node.resourceType, name: `${node.resourceType.replaceAll("_", " ")} ${node.resourceId.slice(0, 8)}` };
 }
 

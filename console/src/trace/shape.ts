@@ -101,8 +101,7 @@ function ticksOf(graph: Graph, axis: ReturnType<typeof axisOf>, focus: Point, le
   };
   const wanted = [
     tick(focus.x, sinceRoot(timeOf(at(graph.nodes, graph.focus))), true),
-    tick(left, shortTime(axis.first)),
-    tick(right, sinceRoot(axis.last)),
+    ...(axis.last > axis.first ? [tick(left, shortTime(axis.first)), tick(right, sinceRoot(axis.last))] : []),
     ...axis.ticks.map(({ us, place }) => tick(left + place * room, shortTime(us))),
   ];
   const ticks: Tick[] = [];

@@ -21,6 +21,8 @@ describe("the sentence", () => {
   test("of an event whose cause has not arrived never calls it the root", () => {
     const trace = madeTrace([{ causationId: "7d02c1e8-0000-7000-8000-000000000001", label: "refund" }], 0, { missing: ["7d02c1e8-0000-7000-8000-000000000001"] });
     expect(said(trace)).toBe("planner updated refund. Its cause 7d02c1e8 has not arrived. It has led to nothing so far.");
+    const removed = summaryText(summaryOf(buildGraph(trace), trace, "has not arrived, or was removed by retention"));
+    expect(removed).toContain("Its cause 7d02c1e8 has not arrived, or was removed by retention. It has led");
     const below = madeTrace([{ causationId: "7d02c1e8-0000-7000-8000-000000000001" }, { cause: 0, label: "refund" }], 1, { missing: ["7d02c1e8-0000-7000-8000-000000000001"] });
     expect(said(below)).toContain("The earliest known cause lies at least 1 hop and 1.0 s back; its own cause 7d02c1e8 has not arrived.");
     expect(said(below)).not.toContain("root");

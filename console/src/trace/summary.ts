@@ -31,9 +31,10 @@ export function effectTotals(graph: Graph, trace: Trace): Totals {
   return { count: node.allEffects, failed: node.failuresBelow, us: subtreeSpan(graph, graph.focus), isLowerBound: trace.atLeast };
 }
 
-export function summaryOf(graph: Graph, trace: Trace): Clause[] {
+/** `absent` says why a cause is not there. */
+export function summaryOf(graph: Graph, trace: Trace, absent = "has not arrived"): Clause[] {
   if (graph.nodes.length === 0) return [];
-  const clauses = [...subject(graph), ...because(graph), ...wayBack(graph, trace), ...ledTo(graph, trace)];
+  const clauses = [...subject(graph), ...because(graph), ...wayBack(graph, trace, absent), ...ledTo(graph, trace)];
   return clauses.filter((clause) => clause.text !== "");
 }
 
@@ -101,11 +102,11 @@ const isEnded = (text: string): boolean => /[.!?…]”?$/.test(text);
 const ended = (text: string): string => (isEnded(text) ? text : `${text}.`);
 
 /** Where it all began, and how far back that is. */
-function wayBack(graph: Graph, trace: Trace): Clause[] {
+function wayBack(graph: Graph, trace: Trace, absent: string): Clause[] {
   const causes = causesOf(graph, graph.focus);
   const top = at(graph.nodes, causes[causes.length - 1] ?? graph.focus);
   const missing = top.causationId !== null && trace.missing.includes(top.causationId) ? top.causationId : null;
-  if (causes.length === 0 && trace.summary.hops === 0) return atTheTop(top, missing, trace);
+  if (causes.length === 0 && trace.summary.hops === 0) return atTheTop(top, missing, trace, absent);
   const totals = causeTotals(graph, trace);
   const isKnown = missing === null && trace.rootKnown && !top.cycle;
   const distance = `${counted(totals.count, "hop")} and ${durationWords(totals.us)}`;
@@ -114,7 +115,7 @@ function wayBack(graph: Graph, trace: Trace): Clause[] {
     { text: isKnown ? "root" : top.cycle ? "earliest event of its cycle" : "earliest known cause", to: { node: trace.rootId } },
     { text: ` lies ${atLeast(distance, totals.isLowerBound)} back` },
   ];
-  if (missing !== null) clauses.push({ text: "; its own cause " }, { text: shortId(missing), strong: true }, { text: ` ${absenceOf(missing)}` });
+  if (missing !== null) clauses.push({ text: "; its own cause " }, { text: shortId(missing), strong: true }, { text: ` ${absenceOf(missing, absent)}` });
   const failing = causes.find((cause) => isFailure(at(graph.nodes, cause)));
   if (failing !== undefined) {
     const words = totals.failed === 1 ? "one cause on the way failed too" : `${grouped(totals.failed)} causes on the way failed too`;
@@ -123,8 +124,8 @@ function wayBack(graph: Graph, trace: Trace): Clause[] {
   return [...clauses, { text: ". " }];
 }
 
-function atTheTop(top: TraceNode, missing: string | null, trace: Trace): Clause[] {
-  if (missing !== null) return [{ text: "Its cause " }, { text: shortId(missing), strong: true }, { text: ` ${absenceOf(missing)}. ` }];
+function atTheTop(top: TraceNode, missing: string | null, trace: Trace, absent: string): Clause[] {
+  if (missing !== null) return [{ text: "Its cause " }, { text: shortId(missing), strong: true }, { text: ` ${absenceOf(missing, absent)}. ` }];
   if (top.cycle) return [{ text: "It is the earliest event of a cycle: it names an event as its cause that came of it. " }];
   if (!trace.rootKnown || top.causationId !== null) return [{ text: "Its causes are not shown here. " }];
   return [{ text: "Nothing came before it: it is the root. " }];

@@ -52,8 +52,8 @@ function lineOf(row: Row, graph: Graph): string | null {
 const MARKS = { failure: "✗", success: "✓", none: "·" } as const;
 
 /** The rows as a Markdown list under the sentence. */
-export function markdownTimeline(rows: readonly Row[], graph: Graph, trace: Trace, link: string): string {
-  const lines = [`**${escapedMarkdown(summaryText(summaryOf(graph, trace)).trim())}**`, ""];
+export function markdownTimeline(rows: readonly Row[], graph: Graph, trace: Trace, link: string, absent?: string): string {
+  const lines = [`**${escapedMarkdown(summaryText(summaryOf(graph, trace, absent)).trim())}**`, ""];
   for (const row of rows) {
     const text = lineOf(row, graph);
     if (text === null) continue;

@@ -2,6 +2,7 @@
 import { counted, durationWords, grouped } from "../common/times";
 import { at, isFailure, isStart, subtree, timeOf, type Graph, type TraceNode } from "./graph";
 import type { EventRow, Row } from "./rows";
+import { visible } from "../common/visible";
 
 /** A sentence in parts. `verb` is an event type where no verb is known. */
 export interface Parts {
@@ -18,11 +19,11 @@ export function partsOf(node: TraceNode): Parts {
   const verb = node.verb ?? node.eventType;
   return {
     actorType: node.actorType,
-    actor: node.actorId,
+    actor: visible(node.actorId),
     verb,
     isVerb: verb !== node.eventType && verb !== `${node.eventType} failed`,
-    object: node.label ?? "",
-    detail: node.detail ?? "",
+    object: visible(node.label ?? ""),
+    detail: visible(node.detail ?? ""),
   };
 }
 
