@@ -123,6 +123,15 @@ async def fetch(url: str, sql: str, *values: object) -> list[tuple[object, ...]]
         await connection.close()
 
 
+async def until_blocked(url: str) -> None:
+    """Return once a statement in this database waits for a lock."""
+    until = time.monotonic() + 20
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not await fetch(url, waiting):
+        assert time.monotonic() < until, "no statement waits for a lock"
+        await asyncio.sleep(0.02)
+
+
 async def empty_database() -> str:
     """The URL of a new database without a log."""
     url, name = server_url(), f"whence_test_{os.getpid()}_{next(_numbers)}"

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.databases import execute, fetch, fresh_database
+from tests.databases import execute, fetch, fresh_database, until_blocked
 from tests.storage.statements import listen
 from whence.errors import Throttled, Unavailable
 from whence.storage import create_store
@@ -130,7 +130,7 @@ async def _changed_crosswise(store: Any, other: Any) -> None:
     await other.execute(sql["lock_deliveries"], "acme")
     await other.execute(sql["retry_delivery"], number, HOOK, [1], 4)
     recording = asyncio.create_task(store.followers.record_attempts("acme", [_tried(2), _tried(1)]))
-    await asyncio.sleep(0.3)
+    await until_blocked(store._target._dsn)
     assert not recording.done()
     await other.execute(sql["retry_delivery"], number, HOOK, [2], 4)
     await transaction.commit()
@@ -151,12 +151,15 @@ async def test_without_the_lock_they_would_deadlock(store: Any, other: Any, monk
 
 
 async def _defined_at_once(store: Any, url: str, patch: pytest.MonkeyPatch) -> list[Any]:
-    """Two servers each store a definition when one more is allowed, and pause after they have counted."""
-    patch.setattr("whence.storage.followers.DEFINITIONS_MAX", 1)
-    slow = followers._SQL["count_definitions"].replace("count(*)", "count(*) + (pg_sleep(0.3) IS NULL)::int")
-    patch.setattr(followers, "_SQL", {**followers._SQL, "count_definitions": slow})
+    """Two servers each store a definition when one more is allowed, and pause after they have counted. Both have
+    connected before, so they begin together."""
     second = create_store(url)
     try:
+        for number, server in enumerate((store, second)):
+            await server.followers.put_definition(Definition("acme", "view", f"before-{number}", 1, b"{}"))
+        patch.setattr("whence.storage.followers.DEFINITIONS_MAX", 1)
+        slow = followers._SQL["count_definitions"].replace("count(*)", "count(*) + (pg_sleep(0.6) IS NULL)::int")
+        patch.setattr(followers, "_SQL", {**followers._SQL, "count_definitions": slow})
         made = [Definition("acme", "webhook", name, 1, b"{}") for name in ("a", "b")]
         put = [server.followers.put_definition(each) for server, each in zip((store, second), made, strict=True)]
         return await asyncio.gather(*put, return_exceptions=True)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.databases import fresh_database
+from tests.databases import fresh_database, until_blocked
 from tests.unit.mutants import catches
 from whence.errors import Throttled, Unavailable
 from whence.permissions import ApiKey, new_api_key
@@ -51,7 +51,7 @@ async def _touched_crosswise(store: Any, other: Any, keys: list[ApiKey]) -> None
     await other.execute(credentials._SQL["lock_key_uses"])
     await other.execute(credentials._SQL["touch_key"], [first], [4])
     touching = asyncio.create_task(store.credentials.touch_keys(at))
-    await asyncio.sleep(0.3)
+    await until_blocked(store._target._dsn)
     assert not touching.done()
     await other.execute(credentials._SQL["touch_key"], [second], [4])
     await transaction.commit()
@@ -126,7 +126,7 @@ async def _revoked_beside(store: Any, other: Any) -> None:
         assert await other.fetchval(credentials._SQL["try_lock_sessions"])
         await other.execute(credentials._SQL["end_session"], bytes([2]) * 32)
         revoking = asyncio.create_task(store.credentials.revoke_key("acme", key.id, 7))
-        await asyncio.sleep(0.3)
+        await until_blocked(store._target._dsn)
         assert not revoking.done()
         await other.execute(credentials._SQL["end_session"], bytes([0]) * 32)
     assert await revoking
@@ -152,8 +152,8 @@ async def _made_at_once(store: Any, url: str) -> list[Any]:
     second = create_store(url)
     now = 1 << 50
     try:
-        for number in range(2):
-            await store.credentials.put_key(new_api_key("acme", ("admin",), now + number)[1])
+        for number, server in enumerate((store, second)):  # so that both have connected
+            await server.credentials.put_key(new_api_key("acme", ("admin",), now + number)[1])
         keys = [new_api_key("acme", ("admin",), now + 9)[1] for _ in range(2)]
         made = [
             server.credentials.put_key(key, limited=True) for server, key in zip((store, second), keys, strict=True)
@@ -166,7 +166,7 @@ async def _made_at_once(store: Any, url: str) -> list[Any]:
 def _counting_slowly(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
     """Let one key more be allowed, and let each transaction pause after it has counted the keys."""
     monkeypatch.setattr("whence.storage.credentials.KEYS_ALIVE_MAX", 3)
-    slow = credentials._SQL["count_keys"] + ", (SELECT pg_sleep(0.3))::text"
+    slow = credentials._SQL["count_keys"] + ", (SELECT pg_sleep(0.6))::text"
     monkeypatch.setattr(credentials, "_SQL", {**credentials._SQL, "count_keys": slow, **more})
     real = credentials.keys_refusal
     monkeypatch.setattr(credentials, "keys_refusal", lambda alive, in_all, _slept: real(alive, in_all))
