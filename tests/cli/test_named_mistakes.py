@@ -2,11 +2,9 @@
 
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from whence.cli.app import run
 from whence.profiles import Profile, change_profiles
@@ -15,15 +13,12 @@ NO_DATABASE = b"this is no database, whatever its name says\n" * 100
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No variable and no profile names a server or a store. The commands' own logging ends with the test."""
+def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no profile names a server or a store."""
     for name in ("URL", "API_KEY", "PROFILE", "STORE", "HOST", "PORT", "DEBUG"):
         monkeypatch.delenv(f"WHENCE_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    logging = structlog.get_config()
-    yield
-    structlog.configure(**logging)
 
 
 def sentence(capsys: pytest.CaptureFixture[str], code: int, *arguments: str | Path) -> str:

@@ -12,8 +12,8 @@ from tests.api.conftest import event
 from tests.cli.mutants import Mutant, catches
 from tests.cli.program import Cli
 from tests.documents import code_of
+from tests.storage.removal_work import done_by
 from tests.storage.test_erasure_ledger import MALLORY, WORD, files_with, made, url_of
-from tests.storage.test_removal_work import done_by
 
 EVENTS = "/api/v1/events"
 REASON = ("--reason", "Request 117")

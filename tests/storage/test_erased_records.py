@@ -10,8 +10,8 @@ import pytest
 from tests.contract.faults import KINDS, Limits
 from tests.contract.made import NOON, SECOND, TENANT, new, stored
 from tests.contract.test_removals import url_of
+from tests.storage.removal_work import MALLORY, done_by, hold
 from tests.storage.test_alerting import COUNT, alerts, begun, made, run
-from tests.storage.test_removal_work import MALLORY, done_by, hold
 from tests.unit.mutants import catches, replaced
 from whence import alerts as alerts_module
 from whence import quotations, removal, removal_parts

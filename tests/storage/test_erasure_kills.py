@@ -11,8 +11,8 @@ import pytest
 
 from tests.contract.made import TENANT, new, stored
 from tests.storage.removal_histories import Fuse, in_process
+from tests.storage.removal_work import hold
 from tests.storage.test_erasure_ledger import MALLORY, files_with, restored, url_of
-from tests.storage.test_removal_work import hold
 from tests.unit.mutants import catches, replaced
 from whence.errors import WhenceError
 from whence.events import Viewer

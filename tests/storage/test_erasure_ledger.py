@@ -11,9 +11,9 @@ import pytest
 
 from tests.contract.made import TENANT, new, stored
 from tests.databases import copied_database, execute, fetch, fresh_database
+from tests.storage.removal_work import announced, done_already, done_by, hold, later, retained
 from tests.storage.test_alerting import COUNT, begun, run
 from tests.storage.test_alerting import made as made_rule
-from tests.storage.test_removal_work import announced, done_already, done_by, hold, later, retained
 from tests.unit.mutants import catches, replaced
 from whence import erasing_again
 from whence.erasing_again import erase_again, finish_restore

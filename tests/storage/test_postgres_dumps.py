@@ -11,8 +11,8 @@ import pytest
 
 from tests.contract.made import TENANT, new, stored
 from tests.databases import empty_database, execute, fresh_database
+from tests.storage.removal_work import done_by
 from tests.storage.test_erasure_ledger import MALLORY, let_go
-from tests.storage.test_removal_work import done_by
 from tests.unit.mutants import catches
 from whence.cli import main
 from whence.errors import StoreRefused

@@ -12,7 +12,7 @@ import pytest
 from tests.contract.made import TENANT, new, stored
 from tests.examples import soak
 from tests.storage.removal_histories import SECRET, Fuse, in_process
-from tests.storage.test_removal_work import AGED, MALLORY, announced, asked, later, with_payload
+from tests.storage.removal_work import AGED, MALLORY, announced, asked, later, with_payload
 from whence.removal import DONE, RemovalWork, request_of
 from whence.sealer import Sealing
 from whence.storage import create_store, verify_store

@@ -3,160 +3,54 @@ interrupts it, it ends as it would have."""
 
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import apsw
 import msgspec
 import pytest
 
-from tests.contract.faults import KINDS, Limits
-from tests.contract.made import DAY, HOUR, NOON, TENANT, new, stored, uuid
+from tests.contract.made import NOON, TENANT, new, stored, uuid
 from tests.contract.test_removals import url_of
 from tests.databases import execute
+from tests.storage.removal_work import (
+    AGED,
+    BY,
+    MALLORY,
+    SECRET,
+    announced,
+    announcements,
+    asked,
+    done,
+    done_already,
+    done_by,
+    events,
+    filled,
+    hold,
+    holds_are_ignored,
+    kept,
+    later,
+    retained,
+    store,
+    until,
+    until_done,
+    with_payload,
+)
 from tests.unit.mutants import catches, replaced
-from whence import legal_holds, removal, removal_parts, removal_previews
-from whence.announcements import announcement, announcement_id, parse_announcement
+from whence import removal, removal_parts
+from whence.announcements import announcement, announcement_id
 from whence.errors import Conflict, WhenceError
-from whence.events import Event, PageRequest, Query, Viewer
+from whence.events import Query
 from whence.followers import Definitions
 from whence.removal import DONE, RemovalWork, list_requests, request_of
-from whence.removal_previews import preview_erasure, preview_retention
-from whence.retention import Hold, Policy, RemovalRequest, TypeRule, positions_in
-from whence.retention_schedule import RetentionSchedule, policy_of, put_policy
 from whence.sealer import Sealing
-from whence.sealing import StoreSecret
 from whence.storage import Write, verify_store
 from whence.storage import announced as announced_module
-from whence.storage.followers import Definition
-from whence.storage.removals import HOLD, LASTING_TYPES, PAYLOAD_ERASED, REMOVAL, RETENTION_APPLIED
-from whence.wire.ids import new_uuid7
+from whence.storage.removals import HOLD, PAYLOAD_ERASED, REMOVAL
+
+__all__ = ["store"]
 
 pytestmark = pytest.mark.anyio
-
-BY = ("api_key", "key_0000000000000000")
-SECRET = StoreSecret("the secret of the store that is sealed here", is_shared=True)
-MALLORY = Query(actors=("user/mallory",))
-AGED = Policy(max_age_days=365)
-ANNOUNCING = (PAYLOAD_ERASED, RETENTION_APPLIED)
-
-
-def later() -> int:
-    """The time at which retention runs here: everything that was stored is more than a year old."""
-    return time.time_ns() // 1_000 + 400 * DAY
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
-    """An empty store of each kind."""
-    opened = await KINDS[request.param].open(tmp_path, monkeypatch, Limits())
-    yield opened
-    await opened.close()
-
-
-async def filled(store: Any, count: int = 6) -> None:
-    """Events at the positions 1..count with a payload each; the even ones are of mallory, and the third of a flow."""
-    events = [
-        new(
-            number,
-            actor_id="mallory" if number % 2 == 0 else "ada",
-            correlation_id="case" if number == 3 else f"flow {number}",
-            payload=b'{"word":"zanzibar"}',
-            event_type="chat_thread.message_received" if number == 5 else "action_run.completed",
-        )
-        for number in range(1, count + 1)
-    ]
-    await stored(store, *events)
-
-
-async def asked(store: Any, **fields: Any) -> str:
-    """The id of a request that is stored."""
-    size = (await store.head(TENANT)).size
-    values: dict[str, Any] = {"kind": "erasure", "reason": "because", "by": BY, "created_at": later(), "as_of": size}
-    request = RemovalRequest(**(values | fields))
-    request_id = new_uuid7()
-    assert await store.followers.put_definition(
-        Definition(TENANT, REMOVAL, request_id, 1, msgspec.json.encode(request))
-    )
-    return request_id
-
-
-async def done(store: Any, request_id: str) -> RemovalRequest:
-    """A request that is finished."""
-    await RemovalWork(store, seals=False, clock=later).finish(TENANT, request_id)
-    definition = await store.followers.get_definition(TENANT, DONE, request_id)
-    assert definition is not None
-    assert await store.followers.get_definition(TENANT, REMOVAL, request_id) is None
-    return request_of(definition)
-
-
-async def done_by(store: Any, **fields: Any) -> RemovalRequest:
-    """An erasure that is finished."""
-    return await done(store, await asked(store, **fields))
-
-
-async def retained(store: Any, policy: Policy = AGED) -> RemovalRequest:
-    return await done(store, await asked(store, kind="retention", policy=policy))
-
-
-async def hold(store: Any, query: Query) -> str:
-    """The id of a new hold."""
-    body = Hold(query=query, q="", reason="a case", by=BY, created_at=NOON)
-    hold_id = new_uuid7()
-    assert await store.followers.put_definition(Definition(TENANT, HOLD, hold_id, 1, msgspec.json.encode(body)))
-    await store.removals.settle(TENANT)
-    return hold_id
-
-
-async def events(store: Any) -> list[Event]:
-    """Every event but the announcements that is still there, by position."""
-    part = await store.list_events(Viewer(TENANT), Query(), PageRequest(limit=100))
-    return sorted(
-        (event for event in part.events if event.event_type not in LASTING_TYPES), key=lambda event: event.position
-    )
-
-
-async def kept(store: Any) -> list[int]:
-    """The positions of the events that are still there."""
-    return [event.position for event in await events(store)]
-
-
-async def with_payload(store: Any) -> list[int]:
-    return [event.position for event in await events(store) if event.payload is not None]
-
-
-async def announcements(store: Any) -> list[Event]:
-    page = await store.list_events(Viewer(TENANT), Query(event_types=ANNOUNCING), PageRequest(limit=100))
-    return sorted(page.events, key=lambda event: event.position)
-
-
-async def announced(store: Any) -> list[list[int]]:
-    """The positions that each announcement names."""
-    return [list(positions_in(parse_announcement(event.payload or b"").ranges)) for event in await announcements(store)]
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    """Return when something is so, at most 10 seconds later."""
-    for _ in range(1_000):
-        if is_so():
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("It did not come so far.")
-
-
-async def until_done(store: Any, count: int) -> None:
-    """Return when so many requests are done, at most 10 seconds later."""
-    for _ in range(1_000):
-        if len(await store.followers.list_definitions(DONE, TENANT)) >= count:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("The requests are not done.")
-
-
-def nothing_is_held(_definition: Definition) -> Hold:
-    return Hold(query=Query(event_types=("never.seen",)), q="", reason="", by=BY, created_at=0)
 
 
 async def _at_once(self: Any) -> None:
@@ -164,15 +58,10 @@ async def _at_once(self: Any) -> None:
     await self._save(state="removing", sealed=True)
 
 
-async def done_already(_self: Any, *_: Any) -> None:
-    """Mutant: leaves out a step."""
-
-
 unannounced = replaced(removal._Run, "_announce", done_already, "unannounced")
 uncovered = replaced(removal._Run, "_cover_announcement", _at_once, "uncovered")
 unclean = replaced(removal._Run, "_clean", done_already, "unclean")
 remembers_what_was_asked = replaced(removal._Run, "_forget_what_was_asked", done_already, "remembers_what_was_asked")
-holds_are_ignored = replaced(legal_holds, "hold_of", nothing_is_held, "holds_are_ignored")
 
 
 @catches(unannounced, remembers_what_was_asked)
@@ -579,130 +468,6 @@ async def test_the_latest_requests_are_kept(store: Any, monkeypatch: pytest.Monk
         ids.append(await asked(store, event_ids=(uuid(number),)))
         await done(store, ids[-1])
         assert [id_ for id_, _ in await list_requests(store, TENANT)] == ids[-3:][::-1]
-
-
-# ----------------------------------------------------------------------------------------------------------- retention
-
-
-@catches(holds_are_ignored)
-async def test_retention_drops_the_beginning_of_the_log_but_for_what_is_held(store: Any) -> None:
-    """When the hold is released, what only it kept goes with the next run."""
-    await filled(store)
-    hold_id = await hold(store, Query(correlation_ids=("case",)))
-    request = await retained(store)
-    assert (await kept(store), request.events, request.held) == ([3], 5, 1)
-    assert await announced(store) == [[1, 2, 4, 5, 6]]
-    again = await retained(store)
-    assert (await kept(store), again.events) == ([3], 0)
-    await store.followers.delete_definition(TENANT, HOLD, hold_id)
-    last = await retained(store)
-    assert (await kept(store), last.events) == ([], 1)
-    assert (await announced(store))[-1] == [3]
-
-
-async def test_retention_keeps_what_is_young_enough(store: Any) -> None:
-    """The age counts from when an event was recorded, whenever it happened."""
-    await filled(store)
-    request = await done(
-        store, await asked(store, kind="retention", policy=AGED, created_at=time.time_ns() // 1_000 + 364 * DAY)
-    )
-    assert (await kept(store), request.events) == ([1, 2, 3, 4, 5, 6], 0)
-    assert await announced(store) == []
-
-
-async def test_retention_goes_part_by_part(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long beginning takes several announcements, and nothing between two parts stays."""
-    monkeypatch.setattr(removal_parts, "PURGED_AT_ONCE", 4)
-    await filled(store, 10)
-    await hold(store, Query(correlation_ids=("flow 4", "flow 5")))
-    request = await retained(store)
-    assert (await kept(store), request.events, request.held) == ([4, 5], 8, 2)
-    assert await announced(store) == [[1, 2, 3], [6, 7, 8], [9, 10]]
-    assert (await store.head(TENANT)).retained_from == 11
-
-
-@catches(holds_are_ignored)
-async def test_a_rule_erases_the_payloads_of_a_type(store: Any) -> None:
-    """The events stay. What a hold has kept is erased after its release, and nothing is announced twice."""
-    policy = Policy(rules=(TypeRule(event_type="action_run.*", max_age_days=30),))
-    await filled(store)
-    hold_id = await hold(store, Query(correlation_ids=("case",)))
-    request = await retained(store, policy)
-    assert (await with_payload(store), request.payloads, request.held) == ([3, 5], 4, 1)
-    assert await kept(store) == [1, 2, 3, 4, 5, 6]
-    assert (await retained(store, policy)).payloads == 0
-    await store.followers.delete_definition(TENANT, HOLD, hold_id)
-    assert (await retained(store, policy)).payloads == 1
-    assert await announced(store) == [[1, 2, 4, 6], [3]]
-
-
-async def test_a_preview_says_what_a_run_does(store: Any) -> None:
-    """The same numbers, for both kinds of request and with a hold."""
-    policy = Policy(max_age_days=365, rules=(TypeRule(event_type="action_run.completed", max_age_days=30),))
-    await filled(store)
-    await hold(store, Query(correlation_ids=("case",)))
-    found = await preview_erasure(store, TENANT, Query(actors=("user/ada",)), ())
-    assert (found.payloads, found.held, found.exact) == (2, 1, True)
-    assert (await preview_erasure(store, TENANT, None, (uuid(1), uuid(3)))).payloads == 1
-    aged = await preview_retention(store, TENANT, policy, later())
-    assert (aged.events, aged.payloads, aged.held, aged.exact) == (5, 0, 1, True)
-    assert aged.oldest is not None and aged.newest is not None and aged.oldest <= aged.newest
-    young = await preview_retention(store, TENANT, policy, later() - 300 * DAY)
-    assert (young.events, young.payloads, young.oldest) == (0, 4, None)
-    request = await retained(store, policy)
-    assert (request.events, request.held) == (aged.events, aged.held)
-
-
-@catches(replaced(legal_holds, "_require_time", lambda ends_at: None, "holds_take_any_time"))
-async def test_a_preview_stops_after_its_time(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many holds and ids there are: it reads nothing more, and says that it is not exact."""
-    await filled(store)
-    await hold(store, Query(correlation_ids=("case",)))
-    reads, read_feed = 0, type(store).read_feed
-
-    async def counted(self: Any, *arguments: Any) -> Any:
-        nonlocal reads
-        reads += 1
-        return await read_feed(self, *arguments)
-
-    monkeypatch.setattr(type(store), "read_feed", counted)
-    monkeypatch.setattr(removal_previews, "_SECONDS", -1.0)
-    for query, ids in ((Query(actors=("user/ada",)), ()), (None, (uuid(1), uuid(3)))):
-        found = await preview_erasure(store, TENANT, query, ids)
-        assert (found.payloads, found.held, found.exact, reads) == (0, 0, False, 0)
-    aged = await preview_retention(store, TENANT, AGED, later())
-    assert (aged.events, aged.held, aged.exact) == (0, 0, False)
-    assert reads <= 2, "the first event and the last, for their times"
-
-
-async def test_the_schedule_asks_for_what_is_due(store: Any) -> None:
-    """By the tenant's own policy, else by the server's; at most once a day, and not where nothing is old enough."""
-    await filled(store)
-    clock = [later()]
-    schedule = RetentionSchedule(store, AGED, lambda: clock[0])
-    await schedule.request_all()
-    await schedule.request_all()
-    [(request_id, request)] = await list_requests(store, TENANT)
-    assert (request.kind, request.by, request.policy) == ("retention", ("system", "whence"), AGED)
-    await done(store, request_id)
-    await stored(store, new(50, occurred_at=later()))
-    clock[0] += 22 * HOUR
-    await schedule.request_all()
-    assert len(await list_requests(store, TENANT)) == 1
-    clock[0] += 2 * HOUR
-    await schedule.request_all()
-    [(second_id, _), _] = await list_requests(store, TENANT)
-    assert (await done(store, second_id)).events == 1
-    clock[0] += DAY
-    await schedule.request_all()  # because of the announcement, which stays: this run finds nothing, and is forgotten
-    [(third_id, _), _, _] = await list_requests(store, TENANT)
-    await RemovalWork(store, seals=False, clock=later).finish(TENANT, third_id)
-    assert [id_ for id_, _ in await list_requests(store, TENANT)] == [second_id, request_id]
-    await put_policy(store, TENANT, Policy())
-    assert await policy_of(store, TENANT, AGED) == (Policy(), "tenant")
-    clock[0] += DAY
-    await schedule.request_all()
-    assert len(await list_requests(store, TENANT)) == 2
 
 
 async def test_requests_are_finished_one_after_the_other(store: Any) -> None:

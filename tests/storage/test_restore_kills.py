@@ -10,8 +10,8 @@ import pytest
 
 from tests.examples import soak
 from tests.storage.removal_histories import Fuse, in_process
+from tests.storage.removal_work import done_by
 from tests.storage.test_erasure_ledger import MALLORY, WORD, files_with, made, url_of
-from tests.storage.test_removal_work import done_by
 from tests.unit.mutants import catches, replaced
 from whence.erasing_again import finish_restore
 from whence.errors import StoreRefused
