@@ -44,16 +44,17 @@ async def preview_erasure(store: Store, tenant: str, query: Query | None, event_
     ends_at = time.monotonic() + _SECONDS
     holds = await holds_of(store, tenant)
     payloads = held = 0
+    exact = True
     try:
         async for positions in _with_payload(store, Viewer(tenant), query, event_ids):
             of_part = len(await held_among(store, tenant, holds.queries, positions, ends_at))
             held += of_part
             payloads += len(positions) - of_part
             if time.monotonic() > ends_at:
-                return ErasurePreview(payloads=payloads, held=held, exact=False)
+                raise TimeoutError
     except TimeoutError:
-        return ErasurePreview(payloads=payloads, held=held, exact=False)
-    return ErasurePreview(payloads=payloads, held=held, exact=True)
+        exact = False
+    return ErasurePreview(payloads=payloads, held=held, exact=exact)
 
 
 async def _with_payload(

@@ -105,7 +105,7 @@ def test_a_named_profile_overrides_the_environment(cli: Cli, served: Served) -> 
 
 @catches(UNNAMED)
 def test_a_server_that_does_not_answer_is_named_by_its_profile(cli: Cli) -> None:
-    """Whoever did not pass the URL learns where it comes from; whoever did, does not."""
+    """A user who did not pass the URL learns where it comes from. One who passed it does not."""
     keep(cli, url=NOWHERE, key="whk_1")
     assert f"{NOWHERE}: the connection was refused. (that is the URL of the profile 'p';" in cli.fails(6, "list")
     assert "profile" not in cli.given(url=NOWHERE, api_key="whk_1").fails(6, "list")

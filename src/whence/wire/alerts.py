@@ -22,9 +22,8 @@ from whence.errors import Invalid, Problem, TooLarge
 from whence.events import Query, Vocabulary
 from whence.json_decoding import decode_json
 from whence.wire.alert_bodies import AlertBody, AlertConditionBody, AlertRuleBody
-from whence.wire.fields import near
 from whence.wire.filters import filters_of_query, parse_filters
-from whence.wire.problems import Hints, unknown_names
+from whence.wire.problems import nearest_or_all, unknown_names
 from whence.wire.times import format_time
 
 __all__ = [
@@ -156,14 +155,8 @@ def _members(
     if not isinstance(asked, dict):
         problems.append(Problem(loc, "This must be a JSON object.", "dict_type"))
         return {}
-    hints = Hints()
-
-    def sentence(name: str) -> str:
-        found = near(name, known) if hints.take() else None
-        hint = f"the nearest is {found}" if found else f"known are {', '.join(known)}"
-        return f"There is no such field; {hint}."
-
-    problems += unknown_names(asked, known, loc, sentence)
+    hint = nearest_or_all(known, "known are")
+    problems += unknown_names(asked, known, loc, lambda name: f"There is no such field; {hint(name)}.")
     return {name: value for name, value in asked.items() if name in known}
 
 

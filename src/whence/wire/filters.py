@@ -4,8 +4,8 @@ from typing import Any
 
 from whence.errors import Problem
 from whence.events import Event, Query, Vocabulary
-from whence.wire.fields import RESERVED_PREFIX, near
-from whence.wire.problems import Hints, unknown_names
+from whence.wire.fields import RESERVED_PREFIX
+from whence.wire.problems import nearest_or_all, unknown_names
 from whence.wire.query import FILTER_FIELDS, NO_EVENT_TYPE, QueryReader
 
 __all__ = ["FILTER_NAMES", "filters_of_query", "parse_filters", "selects"]
@@ -30,14 +30,8 @@ def parse_filters(
         return Query()
     reader = QueryReader("feed", 0, vocabulary)
     values: dict[str, list[str]] = {}
-    hints = Hints()
-
-    def unknown(name: str) -> str:
-        found = near(name, FILTER_NAMES) if hints.take() else None
-        hint = f"the nearest is {found}" if found else f"there are {', '.join(FILTER_NAMES)}"
-        return f"No such filter; {hint}."
-
-    problems += unknown_names(given, FILTER_NAMES, loc, unknown)
+    hint = nearest_or_all(FILTER_NAMES, "there are")
+    problems += unknown_names(given, FILTER_NAMES, loc, lambda name: f"No such filter; {hint(name)}.")
     for name, value in given.items():
         texts = [value] if isinstance(value, str) else value
         if name not in FILTER_NAMES:

@@ -8,6 +8,7 @@ import msgspec
 
 from whence.errors import Invalid, Problem
 from whence.json_decoding import decode_json
+from whence.wire.fields import near
 
 __all__ = [
     "MORE_PROBLEMS",
@@ -16,6 +17,7 @@ __all__ = [
     "json_object",
     "limit_batch",
     "limit_problems",
+    "nearest_or_all",
     "shown_name",
     "unknown_names",
 ]
@@ -46,6 +48,18 @@ class Hints(msgspec.Struct):
 def shown_name(name: str) -> str:
     """An unknown name as a part of `loc`: as it was sent, or the first 255 characters and an ellipsis."""
     return name if len(name) <= _NAME_MAX else name[:_NAME_MAX] + "…"
+
+
+def nearest_or_all(known: Collection[str], all_are: str) -> Callable[[str], str]:
+    """What says of an unknown name which known one is the nearest, or `all_are` and every known one. Only so many names
+    get the nearest one; see `Hints`."""
+    hints = Hints()
+
+    def hint(name: str) -> str:
+        found = near(name, known) if hints.take() else None
+        return f"the nearest is {found}" if found else f"{all_are} {', '.join(known)}"
+
+    return hint
 
 
 def unknown_names(

@@ -13,10 +13,9 @@ from whence.addresses import OutboundTarget, parse_target
 from whence.errors import Invalid, Problem
 from whence.events import Query, Viewer, Vocabulary
 from whence.wire.feed import Places
-from whence.wire.fields import near
 from whence.wire.filters import filters_of_query, parse_filters
 from whence.wire.parameters import DELIVERY_STATES, INT_MAX, LISTING_DEFAULT, LISTING_MAX
-from whence.wire.problems import Hints, json_object, unknown_names
+from whence.wire.problems import json_object, nearest_or_all, unknown_names
 from whence.wire.query import QueryReader
 from whence.wire.times import format_time, parse_query_time
 from whence.wire.webhook_bodies import WebhookBody
@@ -248,14 +247,8 @@ def parse_replay(body: bytes, now: int) -> ReplayRequest:
 def _members(body: bytes, known: tuple[str, ...]) -> tuple[dict[str, Any], list[Problem]]:
     """The members of a JSON object, and a problem for each that is not known. Raises Invalid for another body."""
     asked = json_object(body)
-    hints = Hints()
-
-    def sentence(name: str) -> str:
-        found = near(name, known) if hints.take() else None
-        hint = f"the nearest is {found}" if found else f"known are {', '.join(known)}"
-        return f"There is no such field; {hint}."
-
-    return asked, unknown_names(asked, known, ("body",), sentence)
+    hint = nearest_or_all(known, "known are")
+    return asked, unknown_names(asked, known, ("body",), lambda name: f"There is no such field; {hint(name)}.")
 
 
 def _url(value: Any, problems: list[Problem]) -> str:
